@@ -1,0 +1,172 @@
+"""KANJIDIC2 XML -> Kanji records.
+
+Format: the comments of the file's own DTD (http://www.edrdg.org/kanjidic/kanjd2index_legacy.html).
+"""
+
+import gzip
+import re
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from errors import UserError
+
+LANGUAGES = ("en", "fr", "es", "pt")
+_ENTRY_FIELDS_LIMIT = 400  # meanings and readings of one character; the real file has at most 60
+
+
+@dataclass(frozen=True)
+class Kanji:
+    """One character of KANJIDIC2."""
+
+    literal: str
+    meanings: tuple[str, ...]  # cleaned, the main one first; may be empty
+    on_readings: tuple[str, ...]  # katakana
+    kun_readings: tuple[str, ...]  # hiragana, okurigana after a dot
+    strokes: int  # the accepted count; the others that the file lists are common miscounts
+    grade: int | None  # 1-6 primary school, 8 secondary school (together the Jouyou), 9-10 names; None: none of these
+    frequency: int | None  # rank in newspapers, 1 (most used) to 2501
+    radical: int  # classical radical, 1-214
+
+    @property
+    def code(self) -> str:
+        """The code point as KanjiVG names its files: five lower-case hexadecimal digits."""
+        return f"{ord(self.literal):05x}"
+
+
+def open_xml(path: Path) -> BinaryIO:
+    """The file's bytes, unpacked if they are gzip (told by the first two bytes, whatever the name)."""
+    stream = path.open("rb")
+    if stream.read(2) == b"\x1f\x8b":
+        stream.close()
+        return gzip.open(path, "rb")
+    stream.seek(0)
+    return stream
+
+
+def read_kanjidic(path: Path, language: str = "en") -> dict[str, Kanji]:
+    """Read KANJIDIC2.
+
+    Args:
+        path: kanjidic2.xml, plain or gzip.
+        language: of the meanings; one of LANGUAGES.
+
+    Returns:
+        Every character of the file, by its literal, in the file's order.
+
+    Raises:
+        UserError: not readable, cut off, not XML, not KANJIDIC2, or with entity declarations.
+    """
+    from lxml import etree
+
+    kanji: dict[str, Kanji] = {}
+    try:
+        with open_xml(path) as stream:
+            events = etree.iterparse(
+                stream,
+                events=("start", "end"),
+                resolve_entities=False,
+                no_network=True,
+                load_dtd=False,
+                huge_tree=False,
+                recover=False,
+                remove_comments=True,
+            )
+            root = None
+            for event, node in events:
+                if root is None:
+                    root = node
+                    _check_root(path, root)
+                if event == "end" and node.tag == "character":
+                    entry = _entry(path, node, language)
+                    kanji[entry.literal] = entry
+                    node.clear()
+                    while node.getprevious() is not None:
+                        del root[0]
+    except etree.XMLSyntaxError as error:
+        raise UserError(f"{path}: not well-formed XML ({error.msg}). Fetch it again, or name another: --kanjidic") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{path}: cut off or corrupt gzip ({error}). Fetch it again, or name another: --kanjidic") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}). Name another: --kanjidic") from None
+    if not kanji:
+        raise UserError(f"{path}: KANJIDIC2 without a single character. Fetch it again, or name another: --kanjidic")
+    return kanji
+
+
+def _check_root(path: Path, root) -> None:
+    if root.tag != "kanjidic2":
+        raise UserError(f"{path}: not KANJIDIC2 (its root is <{root.tag}>, not <kanjidic2>). Name another: --kanjidic")
+    refuse_entities(path, root.getroottree())
+
+
+def refuse_entities(path: Path | str, tree) -> None:
+    """Raise UserError if the document declares entities of its own (a DOCTYPE without them is fine)."""
+    dtd = tree.docinfo.internalDTD
+    names = [entity.name for entity in dtd.iterentities()] if dtd is not None else []
+    if names:
+        raise UserError(f"{path}: declares the entity {names[0]!r}; files with entities are refused. Use the original")
+
+
+def _entry(path: Path, node, language: str) -> Kanji:
+    literal = node.findtext("literal") or ""
+    if len(literal) != 1:
+        raise UserError(f"{path}: a <character> whose <literal> is {literal[:20]!r}, not one character")
+
+    def number(tag: str) -> int | None:
+        text = node.findtext(tag)
+        if text is None:
+            return None
+        if not text.strip().isascii() or not text.strip().isdigit():
+            raise UserError(f"{path}: kanji {literal}: <{tag.rpartition('/')[2]}> is {text[:20]!r}, not a number")
+        return int(text)
+
+    meanings, on_readings, kun_readings = [], [], []
+    for item in node.iterfind("reading_meaning/rmgroup/*"):
+        text = (item.text or "").strip()
+        if item.tag == "meaning" and item.get("m_lang", "en") == language:
+            meanings.append(text)
+        elif item.tag == "reading" and item.get("r_type") == "ja_on":
+            on_readings.append(text)
+        elif item.tag == "reading" and item.get("r_type") == "ja_kun":
+            kun_readings.append(text)
+    strokes, radical = number("misc/stroke_count"), number("radical/rad_value[@rad_type='classical']")
+    if strokes is None or radical is None:
+        raise UserError(f"{path}: kanji {literal}: no stroke count or no classical radical; not KANJIDIC2 as published")
+    return Kanji(
+        literal=literal,
+        meanings=clean_meanings(meanings),
+        on_readings=tuple(on_readings),
+        kun_readings=tuple(kun_readings),
+        strokes=strokes,
+        grade=number("misc/grade"),
+        frequency=number("misc/freq"),
+        radical=radical,
+    )
+
+
+# "rod radical (no. 2)", "clothing radical (no. 145", "left village radical - 2 stroke form (no. 170)"
+_RADICAL_NAME = re.compile(r"(.+?) radical\b.*\(n(?:o|umber)?\..*")
+# "radical number 140", "radical 122", "variant of radical 125", "the radical on left side of the character"
+_RADICAL_NUMBER = re.compile(r".*\bradical (?:number )?\d+.*|the radical on .*")
+_KATAKANA_NAME = re.compile(r"katakana .*")  # "katakana mu": how the shape looks, not what it means
+_PARENTHESES = re.compile(r"\s*\([^)]*\)?\s*")
+
+
+def clean_meanings(meanings: list[str]) -> tuple[str, ...]:
+    """Meanings fit to be captions: one sense each, no remarks, no repeats.
+
+    Text in parentheses goes ("load (a vehicle)", "(kokuji)"). The nickname of a radical ("kettle lid radical
+    (no. 8)") is kept, without its number, only where the character has no meaning of its own.
+    """
+    kept, nicknames = [], []
+    for meaning in meanings:
+        nickname = _RADICAL_NAME.fullmatch(meaning)
+        if nickname:
+            nicknames += [name.strip() for name in re.split(r" or | radical", nickname.group(1))]
+        elif not _RADICAL_NUMBER.fullmatch(meaning):
+            kept.append(" ".join(_PARENTHESES.sub(" ", meaning).split()).strip(" ,;"))
+    kept = [meaning for meaning in kept if any(letter.isalnum() for letter in meaning)]
+    nicknames = [name for name in nicknames if name and not _KATAKANA_NAME.fullmatch(name)]
+    return tuple(dict.fromkeys(kept or nicknames))

@@ -1,0 +1,233 @@
+"""KanjiVG SVG -> strokes and the tree of components.
+
+Format: https://kanjivg.tagaini.net/svg-format.html. Attributes are matched by local name: the DOCTYPE of each file
+puts kvg: at http://kanjivg.tagaini.net and its root element at https://.
+"""
+
+import gzip
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from errors import UserError
+from kanjidic import open_xml, refuse_entities
+from paths import PathError, Stroke, parse_path
+
+UNITS = 109  # KanjiVG draws in a square of 109 by 109 units
+_FARTHEST = 2 * UNITS  # no honest stroke leaves the square by more
+# Slots by other names: the content of an enclosure, and the two kanji that use description characters.
+_SLOTS = {"⿵A": "kamae", "⿵B": "kamaec", "⿶1": "kamaec", "⿶2": "kamae"}
+
+
+class GlyphError(ValueError):
+    """A file that cannot be a training picture; the message is the reason, in a few words."""
+
+
+@dataclass
+class Component:
+    """A group of strokes: what it is, where it stands, and the groups within it."""
+
+    element: str  # the shape as drawn, such as 氵; "" where KanjiVG names none
+    original: str  # the form that carries the meaning, such as 水; the element itself where KanjiVG gives none
+    position: str  # left, right, top, bottom, tare, tarec, nyo, nyoc, kamae, kamaec, middle, or ""
+    strokes: tuple[int, ...]  # indices into Glyph.strokes, in drawing order
+    partial: bool = False  # KanjiVG marks it as incomplete
+    part: str | None = None  # one of several groups of the same component: its number among components of that name
+    children: list["Component"] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Glyph:
+    """The drawing of one character."""
+
+    literal: str
+    strokes: tuple[Stroke, ...]
+    slots: tuple[Component, ...]  # the top level of the component tree, parts merged
+
+
+def is_kanji(literal: str) -> bool:
+    """True for CJK ideographs, unified and compatibility; False for kana, letters, digits, marks and radicals."""
+    code = ord(literal)
+    return 0x3400 <= code <= 0x9FFF or 0xF900 <= code <= 0xFAFF or 0x20000 <= code <= 0x3FFFF
+
+
+def parse_svg(name: str, data: bytes) -> Glyph:
+    """Read one SVG file of KanjiVG.
+
+    Args:
+        name: the file's name, such as 06f22.svg: its first part is the code point in hexadecimal.
+        data: the file's bytes.
+
+    Raises:
+        GlyphError: not XML, entities, no strokes, path data that is no stroke, strokes far outside the square.
+    """
+    from lxml import etree
+
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, recover=False, remove_comments=True
+    )
+    try:
+        root = etree.fromstring(data, parser)
+    except etree.XMLSyntaxError as error:
+        raise GlyphError(f"not well-formed XML ({error.msg})") from None
+    try:
+        refuse_entities(name, root.getroottree())
+    except UserError:
+        raise GlyphError("declares entities") from None
+    view = (root.get("viewBox") or "").replace(",", " ").split()
+    if view != ["0", "0", str(UNITS), str(UNITS)]:
+        raise GlyphError(f"viewBox is not 0 0 {UNITS} {UNITS}")
+    for group in root.iter("{*}g"):
+        if (group.get("id") or "").startswith("kvg:StrokePaths"):
+            inner = next(iter(group.iterchildren("{*}g")), None)
+            return glyph_from_group(literal_of(name), group if inner is None else inner)
+    raise GlyphError("no group of stroke paths")
+
+
+def literal_of(name: str) -> str:
+    """The character that a file name or id stands for: 06f22.svg and kvg:kanji_06f22 -> 漢."""
+    stem = name.rpartition("/")[2].rpartition("_")[2].partition(".")[0]
+    try:
+        return chr(int(stem, 16))
+    except (ValueError, OverflowError):
+        raise GlyphError("name is not a code point in hexadecimal") from None
+
+
+def glyph_from_group(literal: str, group) -> Glyph:
+    """The drawing in one <g> of a character. Raises GlyphError as parse_svg does."""
+    strokes: list[Stroke] = []
+    root = _component(group, strokes)
+    if not strokes:
+        raise GlyphError("no strokes")
+    slots = [child for child in _merge_parts(root.children) if child.strokes]
+    return Glyph(literal, tuple(strokes), tuple(_name_contents(slots)))
+
+
+def _attribute(node, name: str) -> str:
+    for key, value in node.attrib.items():
+        if key.rpartition("}")[2] == name:
+            return value
+    return ""
+
+
+def _component(group, strokes: list[Stroke]) -> Component:
+    """The tree below one <g>; its strokes are put at the end of `strokes`."""
+    first = len(strokes)
+    children = []
+    for node in group:
+        if not isinstance(node.tag, str):
+            continue
+        tag = node.tag.rpartition("}")[2]
+        if tag == "g":
+            children.append(_component(node, strokes))
+        elif tag == "path":
+            strokes.append(_checked_stroke(node.get("d") or "", len(strokes) + 1))
+    element = _attribute(group, "element")
+    position = _attribute(group, "position")
+    return Component(
+        element=element,
+        original=_attribute(group, "original") or element,
+        position=_SLOTS.get(position, position),
+        strokes=tuple(range(first, len(strokes))),
+        partial=_attribute(group, "partial") == "true",
+        part=_attribute(group, "number") if _attribute(group, "part") else None,
+        children=children,
+    )
+
+
+def _checked_stroke(data: str, number: int) -> Stroke:
+    try:
+        stroke = parse_path(data)
+    except PathError as error:
+        raise GlyphError(f"stroke {number}: {error}") from None
+    if any(abs(value - UNITS / 2) > _FARTHEST for curve in stroke for value in curve):
+        raise GlyphError(f"stroke {number}: lies far outside the square")
+    return stroke
+
+
+def _merge_parts(children: list[Component]) -> list[Component]:
+    """Join groups that KanjiVG splits with part="1", part="2" because other strokes are drawn between them."""
+    merged: dict[tuple, Component] = {}
+    for index, child in enumerate(children):
+        key = (index,) if child.part is None else (child.element, child.part)
+        if key in merged:
+            whole = merged[key]
+            whole.strokes = tuple(sorted(whole.strokes + child.strokes))
+            whole.children = whole.children + child.children
+            whole.position = whole.position or child.position
+        else:
+            merged[key] = child
+    for child in merged.values():
+        child.children = _merge_parts(child.children)
+    return list(merged.values())
+
+
+def _name_contents(slots: list[Component]) -> list[Component]:
+    """Give the one unnamed slot beside an enclosure its name (KanjiVG names it in part of its files only)."""
+    positions = [slot.position for slot in slots]
+    for outer, content in (("kamae", "kamaec"), ("tare", "tarec"), ("nyo", "nyoc")):
+        if sorted(positions) == sorted([outer, ""]):
+            slots[positions.index("")].position = content
+    return slots
+
+
+def read_kanjivg(files: Iterable[tuple[str, bytes]]) -> tuple[dict[str, Glyph], dict[str, str]]:
+    """Read many files of KanjiVG.
+
+    Args:
+        files: (name, bytes) of each main file.
+
+    Returns:
+        The drawings of all characters, by literal, kana and signs too; and the reason for every file that is none.
+    """
+    glyphs, rejected = {}, {}
+    for name, data in files:
+        try:
+            glyph = parse_svg(name, data)
+            glyphs[glyph.literal] = glyph
+        except GlyphError as error:
+            rejected[name] = str(error)
+    return glyphs, rejected
+
+
+def walk(component: Component) -> Iterator[Component]:
+    """The component and all within it, outermost first."""
+    yield component
+    for child in component.children:
+        yield from walk(child)
+
+
+def svg_files_of_xml(path: Path) -> list[tuple[str, bytes]]:
+    """The characters of a release's one XML file (kanjivg-YYYYMMDD.xml.gz), each as the bytes of an SVG file.
+
+    Raises:
+        UserError: cut off, not XML, not KanjiVG, or with entity declarations.
+    """
+    from lxml import etree
+
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, recover=False, remove_comments=True
+    )
+    try:
+        with open_xml(path) as stream:
+            root = etree.parse(stream, parser).getroot()
+    except etree.XMLSyntaxError as error:
+        raise UserError(f"{path}: not well-formed XML ({error.msg}). Name another: --kanjivg") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{path}: cut off or corrupt gzip ({error}). Name another: --kanjivg") from None
+    refuse_entities(path, root.getroottree())
+    if root.tag != "kanjivg":
+        raise UserError(f"{path}: not KanjiVG (its root is <{root.tag}>, not <kanjivg>). Name another: --kanjivg")
+    files = []
+    for node in root.iterchildren("kanji"):
+        code = (node.get("id") or "").rpartition("_")[2]
+        group = b"".join(etree.tostring(child, with_tail=False) for child in node)
+        files.append((f"{code}.svg", _SVG % (UNITS, UNITS, code.encode(), group)))
+    return sorted(files)
+
+
+_SVG = (
+    b'<svg xmlns="http://www.w3.org/2000/svg" xmlns:kvg="http://kanjivg.tagaini.net" viewBox="0 0 %d %d">'
+    b'<g id="kvg:StrokePaths_%b">%b</g></svg>'
+)

@@ -1,0 +1,128 @@
+"""SVG path data of strokes, read into absolute cubic Bézier curves.
+
+Format: SVG 1.1, section 8.3 (https://www.w3.org/TR/SVG11/paths.html). KanjiVG uses M, m, C, c, S and s; lines are
+taken too, as straight curves, because files of other drawers have them.
+"""
+
+import math
+import re
+
+# A stroke: its start (x, y), then one (x1, y1, x2, y2, x, y) for each curve; KanjiVG units, y down.
+Stroke = tuple[tuple[float, ...], ...]
+# left, top, right, bottom
+Box = tuple[float, float, float, float]
+
+_TOKEN = re.compile(r"[MmCcSsLlHhVv]|[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[\s,]+|(.)", re.DOTALL)
+_NUMBERS = {"M": 2, "C": 6, "S": 4, "L": 2, "H": 1, "V": 1}
+
+
+class PathError(ValueError):
+    """Path data that is no stroke; the message says why, in a few words."""
+
+
+def _tokens(data: str) -> list[str]:
+    tokens = []
+    for match in _TOKEN.finditer(data):
+        if match.group(1):
+            raise PathError(f"unreadable path data at {data[match.start() : match.start() + 12]!r}")
+        text = match.group()
+        if not (text[0].isspace() or text[0] == ","):
+            tokens.append(text)
+    return tokens
+
+
+def parse_path(data: str) -> Stroke:
+    """Read the `d` attribute of one stroke.
+
+    Args:
+        data: path data with a single move, then at least one curve or line.
+
+    Returns:
+        The stroke in absolute cubic curves, rounded to 1/1000 unit.
+
+    Raises:
+        PathError: nothing drawn, an unknown command, numbers missing at the end (a truncated file), or not finite.
+    """
+    tokens = _tokens(data)
+    if not tokens or tokens[0] not in "Mm":
+        raise PathError("path does not begin with a move")
+    curves: list[tuple[float, ...]] = []
+    x = y = control_x = control_y = 0.0
+    command, previous, at = "", "", 0
+    while at < len(tokens):
+        if tokens[at].isalpha():
+            command, at = tokens[at], at + 1
+        elif command in "Mm":
+            command = "L" if command == "M" else "l"  # further pairs after a move are lines
+        kind = command.upper()
+        count = _NUMBERS[kind]
+        try:
+            numbers = [float(token) for token in tokens[at : at + count]]
+        except ValueError:
+            numbers = []
+        if len(numbers) < count:
+            raise PathError("path data is cut off")
+        at += count
+        numbers = _absolute(numbers, kind, x, y, relative=command.islower())
+        if not all(math.isfinite(number) for number in numbers):
+            raise PathError("path has a number that is not finite")
+        if kind == "M":
+            if curves:
+                raise PathError("path has a second move: a stroke is drawn in one go")
+            curves.append(tuple(numbers))
+        else:
+            curve = _curve(kind, numbers, x, y, (control_x, control_y) if previous in ("C", "S") else (x, y))
+            curves.append(curve)
+            control_x, control_y = 2 * curve[4] - curve[2], 2 * curve[5] - curve[3]
+        x, y, previous = curves[-1][-2], curves[-1][-1], kind
+    if len(curves) < 2:
+        raise PathError("path draws nothing")
+    return tuple(tuple(round(number, 3) for number in curve) for curve in curves)
+
+
+def _absolute(numbers: list[float], kind: str, x: float, y: float, relative: bool) -> list[float]:
+    if not relative:
+        return numbers
+    if kind in "HV":
+        return [numbers[0] + (x if kind == "H" else y)]
+    return [number + (y if index % 2 else x) for index, number in enumerate(numbers)]
+
+
+def _curve(
+    kind: str, numbers: list[float], x: float, y: float, reflected: tuple[float, float]
+) -> tuple[float, float, float, float, float, float]:
+    """One command as a cubic curve from (x, y); `reflected` is the first control point of a smooth curve."""
+    if kind == "C":
+        return tuple(numbers)
+    if kind == "S":
+        return (*reflected, *numbers)
+    end_x = x if kind == "V" else numbers[0]
+    end_y = y if kind == "H" else numbers[-1]
+    return (x, y, end_x, end_y, end_x, end_y)
+
+
+def sample(stroke: Stroke, steps: int = 8) -> list[tuple[float, float]]:
+    """Points along a stroke: its start and `steps` points on each curve, evenly spaced in the curve's parameter."""
+    x, y = stroke[0]
+    points = [(x, y)]
+    for x1, y1, x2, y2, x3, y3 in stroke[1:]:
+        for step in range(1, steps + 1):
+            t = step / steps
+            s = 1 - t
+            a, b, c, d = s * s * s, 3 * s * s * t, 3 * s * t * t, t * t * t
+            points.append((a * x + b * x1 + c * x2 + d * x3, a * y + b * y1 + c * y2 + d * y3))
+        x, y = x3, y3
+    return points
+
+
+def bounding_box(strokes: list[Stroke]) -> Box:
+    """The box around the middle lines of some strokes (the pen's width not counted), in KanjiVG units."""
+    points = [point for stroke in strokes for point in sample(stroke)]
+    xs, ys = [point[0] for point in points], [point[1] for point in points]
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def path_data(stroke: Stroke) -> str:
+    """A stroke as the `d` attribute of an SVG path, in absolute commands."""
+    start, *curves = stroke
+    return f"M{start[0]:g},{start[1]:g}" + "".join("C" + ",".join(f"{number:g}" for number in c) for c in curves)

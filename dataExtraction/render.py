@@ -1,0 +1,118 @@
+"""Strokes -> an 8-bit grey PNG, black ink on white.
+
+The fast way: the parsed curves, drawn with cairocffi (CairoSVG's own backend) on an 8-bit alpha surface. The slow
+way, for comparison and for other programs: a clean SVG of the strokes alone, for CairoSVG.
+"""
+
+import io
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+
+from kanjivg import UNITS
+from paths import Stroke, path_data
+
+_CHUNK = 64  # glyphs that a worker gets at a time
+_LEAST_INK, _MOST_INK = 0.002, 0.6  # of the picture's area; real kanji at stroke width 3: 0.02 to 0.35
+PNG_LEVEL = 6  # zlib's; fixed, so that the bytes of a picture depend on its pixels alone
+
+
+class InkError(ValueError):
+    """A picture with too little or too much ink to be a character."""
+
+
+@dataclass(frozen=True)
+class Pen:
+    """How strokes are drawn."""
+
+    size: int = 128  # px, the side of the picture
+    stroke_width: float = 3.0  # KanjiVG units, of 109 to the side
+
+
+def clean_svg(strokes: Iterable[Stroke], pen: Pen) -> str:
+    """An SVG document of the strokes alone, `pen.size` px wide and high."""
+    paths = "".join(f'<path d="{path_data(stroke)}"/>' for stroke in strokes)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{pen.size}" height="{pen.size}" viewBox="0 0 {UNITS} {UNITS}">'
+        f'<g fill="none" stroke="#000" stroke-width="{pen.stroke_width:g}" stroke-linecap="round" '
+        f'stroke-linejoin="round">{paths}</g></svg>'
+    )
+
+
+def draw(strokes: Iterable[Stroke], pen: Pen):
+    """The picture of some strokes: a Pillow image of mode L, `pen.size` px square, 0 ink to 255 paper.
+
+    Raises:
+        InkError: less ink than any character has, or more.
+    """
+    import cairocffi
+    from PIL import Image, ImageChops
+
+    surface = cairocffi.ImageSurface(cairocffi.FORMAT_A8, pen.size, pen.size)
+    context = cairocffi.Context(surface)
+    context.scale(pen.size / UNITS, pen.size / UNITS)
+    context.set_line_width(pen.stroke_width)
+    context.set_line_cap(cairocffi.LINE_CAP_ROUND)
+    context.set_line_join(cairocffi.LINE_JOIN_ROUND)
+    for start, *curves in strokes:
+        context.move_to(*start)
+        for curve in curves:
+            context.curve_to(*curve)
+        context.stroke()  # one by one, as CairoSVG does: where two cross, edges lie over one another
+    surface.flush()
+    ink = Image.frombuffer("L", (pen.size, pen.size), bytes(surface.get_data()), "raw", "L", surface.get_stride(), 1)
+    share = sum(level * count for level, count in enumerate(ink.histogram())) / (255 * pen.size * pen.size)
+    if not _LEAST_INK <= share <= _MOST_INK:
+        raise InkError(f"ink covers {share:.1%} of the picture, not {_LEAST_INK:.1%} to {_MOST_INK:.0%}")
+    return ImageChops.invert(ink)
+
+
+def png(strokes: Iterable[Stroke], pen: Pen) -> bytes:
+    """The picture of some strokes as the bytes of a PNG file. Raises InkError as draw does."""
+    data = io.BytesIO()
+    draw(strokes, pen).save(data, "PNG", compress_level=PNG_LEVEL)
+    return data.getvalue()
+
+
+def _png_or_reason(glyphs: list[tuple[Stroke, ...]], pen: Pen) -> list[bytes | str]:
+    results: list[bytes | str] = []
+    for strokes in glyphs:
+        try:
+            results.append(png(strokes, pen))
+        except InkError as error:
+            results.append(str(error))
+    return results
+
+
+def _die_with_parent() -> None:
+    """In a worker: end when the parent has gone, however it went; a pool's worker would wait for ever."""
+
+    def watch() -> None:
+        wait([multiprocessing.parent_process().sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def render_all(glyphs: list[tuple[Stroke, ...]], pen: Pen, workers: int) -> Iterator[bytes | str]:
+    """Render many glyphs, in order, on several processes.
+
+    Returns:
+        For each glyph its PNG's bytes, or, as text, the reason why its picture is refused.
+    """
+    chunks = [glyphs[i : i + _CHUNK] for i in range(0, len(glyphs), _CHUNK)]
+    if workers <= 1 or len(chunks) <= 1:
+        for chunk in chunks:
+            yield from _png_or_reason(chunk, pen)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(chunks)), context, initializer=_die_with_parent) as pool:
+        try:
+            for results in pool.map(_png_or_reason, chunks, [pen] * len(chunks)):
+                yield from results
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
