@@ -1,6 +1,8 @@
 """Meanings -> captions: of real kanji, and of characters composed of two components."""
 
 import random
+import re
+import unicodedata
 
 from kanjidic import Kanji
 from kanjivg import Component
@@ -16,24 +18,42 @@ _FORM_WEIGHTS = (4, 3, 2, 2)
 _SECOND_MEANING = 0.2  # share of the composed captions in which a word is the second meaning, where there is one
 _MOST_CAPTIONS = 3
 _WORD_LENGTH = 18  # characters of a concept in a composed caption; longer ones are descriptions, not names
-_NOT_CONCEPTS = ("counter for", "sign of", "unit of", "number ", "kind of", "type of", "variant", "same as")
+_NOT_CONCEPTS = ("counter for", "sign of", "unit of", "number ", "kind of", "type of", "variant", "same as", "or ")
+_NO_NAMES = {"this", "that", "what", "which", "at", "in", "by", "or", "and", "also", "if", "not", "I", "me", "why", "how"}
+_LEADING = re.compile(r"^(?:to|the|a|an) (?=\w)")
 
 
-def meaning_of(component: Component, kanji: dict[str, Kanji]) -> str | None:
-    """The main meaning of a component, through its meaning form (氵 -> 水 -> "water"), or None."""
+def names_of(component: Component, kanji: dict[str, Kanji], language: str) -> tuple[str, ...]:
+    """What a component means, the main name first; () where nobody gives it a meaning.
+
+    The meanings of its meaning form (氵 -> 水 -> "water"). A classical radical that is no word of today's Japanese
+    goes by the name that Unicode has for it: 禾 is "grain", which KANJIDIC2 calls "two-branch tree".
+    """
     for literal in (component.original, component.element):
-        if literal in kanji and kanji[literal].meanings:
-            return kanji[literal].meanings[0]
-    return None
-
-
-def concepts_of(component: Component, kanji: dict[str, Kanji]) -> tuple[str, ...]:
-    """One or two short names for a component, the main one first; () where it has no meaning that is a name."""
-    for literal in (component.original, component.element):
-        if literal in kanji:
-            meanings = kanji[literal].meanings[:3]
-            return tuple(meaning for meaning in meanings if is_concept(meaning))[:2]
+        entry = kanji.get(literal)
+        names = list(entry.meanings) if entry else []
+        if language == "en" and literal in _RADICALS and (entry is None or (entry.grade or 9) > 8):
+            names = [_RADICALS[literal], *names]
+        if names:
+            return tuple(dict.fromkeys(names))
     return ()
+
+
+def _radical_names() -> dict[str, str]:
+    """Unicode's names of the 214 classical radicals (block Kangxi Radicals), by the kanji that each stands for."""
+    names = {}
+    for code in range(0x2F00, 0x2FD6):
+        names[unicodedata.normalize("NFKC", chr(code))] = unicodedata.name(chr(code)).removeprefix("KANGXI RADICAL ").lower()
+    return names
+
+
+_RADICALS = _radical_names()
+
+
+def concepts_of(component: Component, kanji: dict[str, Kanji], language: str) -> tuple[str, ...]:
+    """One or two short names for a component, the main one first; () where it has no meaning that is a name."""
+    names = (_LEADING.sub("", name) for name in names_of(component, kanji, language)[:3])
+    return tuple(dict.fromkeys(name for name in names if is_concept(name)))[:2]
 
 
 def is_concept(meaning: str) -> bool:
@@ -41,7 +61,10 @@ def is_concept(meaning: str) -> bool:
     return (
         len(meaning) <= _WORD_LENGTH
         and len(meaning.split()) <= 2
+        and meaning not in _NO_NAMES
         and not meaning.startswith(_NOT_CONCEPTS)
+        and meaning[0].isalpha()
+        and meaning[-1].isalpha()
         and not any(letter.isdigit() or letter in ",;/." for letter in meaning)
     )
 

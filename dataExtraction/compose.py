@@ -8,17 +8,19 @@ distance that real kanji keep. Only kanji of the train split lend components.
 import hashlib
 import itertools
 import random
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from captions import composed_captions, concepts_of
+from copies import Shapes
 from kanjidic import Kanji
-from kanjivg import Component, Glyph
+from kanjivg import Component, Glyph, walk
 from paths import Stroke, sample
 
+MOST_STROKES = 18  # of a composed character; 98 % of the Jouyou have as many or fewer, and readers find more too complex
 HELD_OUT_SHARE = 0.05  # of the real kanji, and of the pairs of components
 
 
@@ -31,16 +33,17 @@ class Kind:
     second: str
     ids: str  # ideographic description character
     share: float  # of the composed characters; as among the real kanji
+    least_uses: int  # of the first element in train kanji: an enclosure used once or twice is a freak of one kanji
     clearance: tuple[float, float]  # least and greatest distance between the two, KanjiVG units; real kanji's 5 and 95 %
     misfit: float  # greatest mean difference between a component's box and the room it gets, KanjiVG units
 
 
 KINDS = (
-    Kind("left-right", "left", "right", "⿰", 0.65, (4.7, 12.0), 5.0),
-    Kind("top-bottom", "top", "bottom", "⿱", 0.27, (3.6, 11.0), 5.0),
-    Kind("tare", "tare", "tarec", "⿸", 0.035, (4.0, 11.0), 6.0),
-    Kind("nyo", "nyo", "nyoc", "⿺", 0.03, (4.3, 10.5), 6.0),
-    Kind("kamae", "kamae", "kamaec", "⿴", 0.015, (4.6, 13.0), 6.0),
+    Kind("left-right", "left", "right", "⿰", 0.65, 1, (4.7, 12.0), 5.0),
+    Kind("top-bottom", "top", "bottom", "⿱", 0.27, 1, (3.6, 11.0), 5.0),
+    Kind("tare", "tare", "tarec", "⿸", 0.035, 3, (4.0, 11.0), 6.0),
+    Kind("nyo", "nyo", "nyoc", "⿺", 0.03, 3, (4.3, 10.5), 6.0),
+    Kind("kamae", "kamae", "kamaec", "⿴", 0.015, 3, (4.6, 13.0), 5.0),
 )
 _KAMAE_IDS = {"門": "⿵", "冂": "⿵", "几": "⿵", "鬥": "⿵", "匚": "⿷", "匸": "⿷", "勹": "⿹", "气": "⿹", "弋": "⿹", "凵": "⿶"}
 
@@ -54,6 +57,7 @@ class Part:
     original: str
     names: tuple[str, ...]
     strokes: tuple[Stroke, ...]
+    points: np.ndarray = field(compare=False, repr=False)  # (n, 2), along the strokes; KanjiVG units
     box: tuple[float, float, float, float]  # left, top, right, bottom; KanjiVG units
     room: tuple[float, float, float, float]  # the box of its companion in the source
 
@@ -105,37 +109,49 @@ def is_held_out_pair(first: str, second: str) -> bool:
     return _share_of_hash("pair " + " ".join(sorted((first, second)))) < HELD_OUT_SHARE
 
 
+# Every occurrence of a component in one slot, by (element, meaning form): 月 as moon and 月 as flesh are two.
+Pool = dict[tuple[str, str], list[Part]]
+
+
 class Composer:
     """Knows every component in its slots, and which pairs are taken."""
 
-    def __init__(self, glyphs: dict[str, Glyph], kanji: dict[str, Kanji], usable: Iterable[str]) -> None:
+    def __init__(self, glyphs: dict[str, Glyph], kanji: dict[str, Kanji], usable: Iterable[str], language: str) -> None:
         """Collect the parts.
 
         Args:
             glyphs: all drawings of KanjiVG: no pair of components that any of them has is composed.
             kanji: all of KANJIDIC2, for names and for what is common.
             usable: the kanji that are in the dataset; those of the train split lend their components.
+            language: of the captions.
         """
         self.kanji = kanji
+        self.language = language
         self.taken: set[tuple[str, str, str]] = set()
         self.held_out_kanji: set[frozenset[str]] = set()
-        self.pools: dict[str, tuple[dict[str, list[Part]], dict[str, list[Part]]]] = {
+        self.pools: dict[str, tuple[Pool, Pool]] = {
             kind.name: (defaultdict(list), defaultdict(list)) for kind in KINDS
         }
+        self.shapes = Shapes(glyph.strokes for glyph in glyphs.values())
         for glyph in glyphs.values():
             self._take_pairs(glyph)
         for literal in usable:
             if not is_held_out(literal):
                 self._take_parts(glyphs[literal])
+        for kind in KINDS:
+            firsts = self.pools[kind.name][0]
+            for key in [key for key, parts in firsts.items() if len(parts) < kind.least_uses]:
+                del firsts[key]
 
     def _take_pairs(self, glyph: Glyph) -> None:
-        originals = [slot.original for slot in glyph.slots]
-        for kind in KINDS:
-            firsts = [slot.original for slot in glyph.slots if slot.position == kind.first]
-            seconds = [slot.original for slot in glyph.slots if slot.position == kind.second]
-            self.taken.update((kind.name, a, b) for a, b in itertools.product(firsts, seconds))
-        if is_held_out(glyph.literal):
-            self.held_out_kanji.update(frozenset(pair) for pair in itertools.combinations(originals, 2))
+        """Note every two components that stand side by side in a kanji, or in a component within it."""
+        held_out = is_held_out(glyph.literal)
+        groups = [glyph.slots, *(part.children for slot in glyph.slots for part in walk(slot))]
+        for group in groups:
+            for a, b in itertools.combinations(group, 2):
+                self.taken.update((kind.name, x, y) for kind in KINDS for x, y in _in_slots(kind, a, b))
+                if held_out:
+                    self.held_out_kanji.add(frozenset((a.original, b.original)))
 
     def _take_parts(self, glyph: Glyph) -> None:
         if len(glyph.slots) != 2 or sum(len(slot.strokes) for slot in glyph.slots) != len(glyph.strokes):
@@ -145,18 +161,20 @@ class Composer:
             if set(by_position) != {kind.first, kind.second}:
                 continue
             slots = (by_position[kind.first], by_position[kind.second])
-            boxes = [_box(_points(glyph.strokes[i] for i in slot.strokes)) for slot in slots]
-            for pool, slot, box, room in zip(self.pools[kind.name], slots, boxes, reversed(boxes), strict=True):
+            points = [points_of(glyph.strokes[i] for i in slot.strokes) for slot in slots]
+            boxes = [box_of(part) for part in points]
+            for index, (pool, slot) in enumerate(zip(self.pools[kind.name], slots, strict=True)):
                 if names := self._names(slot):
                     strokes = tuple(glyph.strokes[i] for i in slot.strokes)
-                    pool[slot.element].append(
-                        Part(glyph.literal, slot.element, slot.original, names, strokes, box, room)
+                    part = Part(
+                        glyph.literal, slot.element, slot.original, names, strokes, points[index], boxes[index], boxes[1 - index]
                     )
+                    pool[slot.element, slot.original].append(part)
 
     def _names(self, slot: Component) -> tuple[str, ...]:
-        if len(slot.element) != 1 or len(slot.original) != 1 or slot.partial:
+        if len(slot.element) != 1 or len(slot.original) != 1 or slot.partial or len(slot.strokes) < 2:
             return ()
-        return concepts_of(slot, self.kanji)
+        return concepts_of(slot, self.kanji, self.language)
 
     def is_new(self, kind: Kind, first: str, second: str) -> bool:
         """True if no kanji of KanjiVG has these two meaning forms in these slots, nor a held-out one anywhere."""
@@ -166,66 +184,71 @@ class Composer:
             and frozenset((first, second)) not in self.held_out_kanji
         )
 
-    def commonness(self, element: str, parts: list[Part]) -> float:
+    def commonness(self, parts: list[Part]) -> float:
         """Weight of a component in the half of the draws that leans to common ones.
 
         Uses in train kanji, times 4 for a component that is itself a kanji of the newspapers or of primary school,
         times 2 for another of the Jouyou: words and shapes are to meet.
         """
-        entry = self.kanji.get(parts[0].original) or self.kanji.get(element)
+        entry = self.kanji.get(parts[0].original) or self.kanji.get(parts[0].element)
         if entry is None or entry.grade is None:
             return float(len(parts))
         return len(parts) * (4.0 if entry.grade <= 6 or (entry.frequency or 9999) <= 1000 else 2.0)
 
-    def compose(
-        self, count: int, seed: int, language: str, progress: Callable[[int], None] = lambda done: None
-    ) -> list[Composed]:
+    def compose(self, count: int, seed: int, progress: Callable[[int], None] = lambda done: None) -> list[Composed]:
         """Draw new characters, no two with the same elements in the same slots.
 
         Args:
             count: how many; fewer come back only where the sources have too few components.
             seed: same sources and same seed, same characters.
-            language: of the captions.
             progress: told the number of characters that each step added.
         """
         characters: list[Composed] = []
         for kind in reversed(KINDS):  # left-right comes last: what the rarer kinds cannot give, it does
             wanted = count - len(characters) if kind is KINDS[0] else round(count * kind.share)
             draw = random.Random(f"{seed} {kind.name}")
-            for character in itertools.islice(self._draw_kind(kind, draw, language), wanted):
+            for character in itertools.islice(self._draw_kind(kind, draw), wanted):
                 characters.append(character)
                 progress(1)
         return characters
 
-    def _draw_kind(self, kind: Kind, draw: random.Random, language: str) -> Iterator[Composed]:
+    def _draw_kind(self, kind: Kind, draw: random.Random) -> Iterator[Composed]:
         pools = self.pools[kind.name]
-        elements = [sorted(pool) for pool in pools]
-        if not all(elements):
+        keys = [sorted(pool) for pool in pools]
+        if not all(keys):
             return
         weights = [
-            list(itertools.accumulate(self.commonness(e, pool[e]) for e in names))
-            for pool, names in zip(pools, elements, strict=True)
+            list(itertools.accumulate(self.commonness(pool[key]) for key in names))
+            for pool, names in zip(pools, keys, strict=True)
         ]
         tried: set[tuple[str, str]] = set()
         missed = 0
-        while missed < 2000:  # as many draws in a row without a new pair: the pool is used up
-            pair = tuple(
-                draw.choices(names, cum_weights=lean if draw.random() < 0.5 else None)[0]
-                for names, lean in zip(elements, weights, strict=True)
+        while missed < _MOST_MISSES:
+            first, second = (
+                pool[draw.choices(names, cum_weights=lean if draw.random() < 0.5 else None)[0]]
+                for pool, names, lean in zip(pools, keys, weights, strict=True)
             )
             missed += 1
-            if pair in tried:
+            elements = first[0].element, second[0].element
+            if elements in tried or is_held_out_pair(first[0].original, second[0].original):
                 continue
-            tried.add(pair)
-            first, second = pools[0][pair[0]], pools[1][pair[1]]
-            originals = first[0].original, second[0].original
-            if not self.is_new(kind, *originals) or is_held_out_pair(*originals):
-                continue
-            if parts := best_fit(kind, first, second):
+            tried.add(elements)
+            if character := self._put_together(kind, first, second, draw):
                 missed = 0
-                yield Composed(kind, parts, composed_captions(parts[0].names, parts[1].names, language, draw))
+                yield character
 
-    def held_out_pairs(self, count: int, seed: int, language: str, composed: list[Composed]) -> list[Composed]:
+    def _put_together(self, kind: Kind, first: list[Part], second: list[Part], draw: random.Random) -> Composed | None:
+        """The character of two components, or None where it exists or they do not fit."""
+        if not self.is_new(kind, first[0].original, second[0].original):
+            return None
+        parts = best_fit(kind, first, second)
+        if parts is None or len(parts[0].strokes + parts[1].strokes) > MOST_STROKES:
+            return None
+        if self.shapes.has(parts[0].strokes + parts[1].strokes):
+            return None
+        return Composed(kind, parts, composed_captions(parts[0].names, parts[1].names, self.language, draw))
+
+    def held_out_pairs(self, count: int, seed: int, composed: list[Composed]) -> list[Composed]:
         """Pairs of common components that fit but are kept out of the dataset, for two-concept prompts.
 
         A pair whose two names are also those of a composed character (two forms may share a name) is left out.
@@ -234,44 +257,39 @@ class Composer:
         found: list[Composed] = []
         for kind in KINDS[:2]:
             pools = self.pools[kind.name]
-            common = [
-                sorted(e for e, parts in pool.items() if len(parts) >= least and self.commonness(e, parts) > len(parts))
-                for pool, least in zip(pools, (3, 1), strict=True)  # uses in the first slot and in the second
-            ]
+            firsts = [parts for _, parts in sorted(pools[0].items()) if len(parts) >= 3]
+            seconds = [parts for _, parts in sorted(pools[1].items()) if self.commonness(parts) >= 3]
             pairs = [
                 (a, b)
-                for a, b in itertools.product(*common)
-                if is_held_out_pair(pools[0][a][0].original, pools[1][b][0].original)
-                and self.is_new(kind, pools[0][a][0].original, pools[1][b][0].original)
-                and frozenset((pools[0][a][0].names[0], pools[1][b][0].names[0])) not in names_used
+                for a, b in itertools.product(firsts, seconds)
+                if is_held_out_pair(a[0].original, b[0].original)
+                and frozenset((a[0].names[0], b[0].names[0])) not in names_used
             ]
             draw = random.Random(f"{seed} held-out pairs {kind.name}")
             draw.shuffle(pairs)
-            wanted = round(count * kind.share / (KINDS[0].share + KINDS[1].share))
-            fitting = ((pair, best_fit(kind, pools[0][pair[0]], pools[1][pair[1]])) for pair in pairs)
-            found += itertools.islice(
-                (
-                    Composed(kind, parts, composed_captions(parts[0].names, parts[1].names, language, draw))
-                    for _, parts in fitting
-                    if parts
-                ),
-                wanted,
-            )
+            fitting = filter(None, (self._put_together(kind, a, b, draw) for a, b in pairs))
+            found += itertools.islice(fitting, round(count * kind.share / (KINDS[0].share + KINDS[1].share)))
         return found
 
-    def counts(self) -> dict[str, tuple[int, int]]:
-        """For each kind, how many different elements each slot has."""
-        return {name: (len(pools[0]), len(pools[1])) for name, pools in self.pools.items()}
+
+def _in_slots(kind: Kind, a: Component, b: Component) -> list[tuple[str, str]]:
+    """The meaning forms of two neighbours as (first, second) of a kind, if they stand so or it is not said how."""
+    if not (a.position and b.position):
+        return [(a.original, b.original), (b.original, a.original)]
+    return [(x.original, y.original) for x, y in ((a, b), (b, a)) if (x.position, y.position) == (kind.first, kind.second)]
 
 
-def _points(strokes: Iterable[Stroke]) -> np.ndarray:
+def points_of(strokes: Iterable[Stroke]) -> np.ndarray:
+    """Points along some strokes: (n, 2), KanjiVG units."""
     return np.array([point for stroke in strokes for point in sample(stroke)])
 
 
-def _box(points: np.ndarray) -> tuple[float, float, float, float]:
+def box_of(points: np.ndarray) -> tuple[float, float, float, float]:
+    """The box around points: left, top, right, bottom."""
     return (*points.min(axis=0).tolist(), *points.max(axis=0).tolist())
 
 
+_MOST_MISSES = 2000  # draws in a row that give nothing new: the components of a kind are used up
 _MOST_SOURCES = 32  # of a component that are weighed; evenly spaced over all it has
 _MOST_TRIES = 6  # pairs of sources, the best fitting first, whose distance is measured
 
@@ -293,17 +311,16 @@ def best_fit(kind: Kind, first: list[Part], second: list[Part]) -> tuple[Part, P
         if misfit[row, column] > kind.misfit:
             return None
         a, b = first[row], second[column]
-        if kind.clearance[0] <= distance(a.strokes, b.strokes) <= kind.clearance[1]:
+        if kind.clearance[0] <= distance(a.points, b.points) <= kind.clearance[1]:
             return a, b
     return None
 
 
-def distance(first: Iterable[Stroke], second: Iterable[Stroke]) -> float:
-    """The least distance between the middle lines of two sets of strokes, in KanjiVG units, to about half a unit."""
-    a, b = _points(first), _points(second)
-    return float(np.sqrt(((a[:, None] - b[None]) ** 2).sum(axis=-1).min()))
-
-
-def element_uses(parts: Iterable[Composed]) -> Counter:
-    """How often each element is used."""
-    return Counter(part.element for character in parts for part in character.parts)
+def distance(first: np.ndarray, second: np.ndarray) -> float:
+    """The least distance between two sets of points, in their units: within half a unit that of the strokes."""
+    across = np.subtract.outer(first[:, 0], second[:, 0])
+    down = np.subtract.outer(first[:, 1], second[:, 1])
+    across *= across
+    down *= down
+    across += down
+    return float(across.min()) ** 0.5

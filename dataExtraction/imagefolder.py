@@ -63,7 +63,7 @@ def is_current(output: Path, wanted: dict[str, Any], force: bool = False) -> boo
             "It is left as it is. Choose another --output, or move that away"
         )
     same = {key: manifest.get(key) for key in wanted} == wanted
-    if same and _is_whole(output, manifest):
+    if same and not force and _is_whole(output, manifest):
         return True
     if not force:
         raise UserError(

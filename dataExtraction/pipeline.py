@@ -1,5 +1,6 @@
 """The two halves of the work between sources and folder: gather the records, then draw and write them."""
 
+import sys
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,11 @@ from records import Record, composed_record, held_out_pair, real_record, usable_
 from render import Pen, render_all
 
 HELD_OUT_PAIRS = 2000  # rows of heldout_pairs.jsonl
+
+
+def _bar_interval() -> float:
+    """Seconds between updates of a progress bar: fewer lines where they go into a log."""
+    return 0.1 if sys.stderr.isatty() else 5.0
 
 
 @dataclass
@@ -39,14 +45,14 @@ def gather(kanjidic: Path, kanjivg_files: list[tuple[str, bytes]], options) -> G
     usable, rejected = usable_kanji(kanji, glyphs, options.limit)
     if not usable:
         raise UserError("no kanji has both a meaning and a drawing: " + _first_reasons(broken | rejected))
-    gathered = Gathered([real_record(kanji[literal], glyphs[literal], kanji) for literal in usable])
+    gathered = Gathered([real_record(kanji[literal], glyphs[literal], kanji, options.language) for literal in usable])
     gathered.rejected = rejected | broken
     if options.compose:
-        composer = Composer(glyphs, kanji, usable)
-        with tqdm(total=options.compose, desc="composing", unit="char") as bar:
-            composed = composer.compose(options.compose, options.seed, options.language, bar.update)
+        composer = Composer(glyphs, kanji, usable, options.language)
+        with tqdm(total=options.compose, desc="composing", unit="character", mininterval=_bar_interval()) as bar:
+            composed = composer.compose(options.compose, options.seed, bar.update)
         gathered.records += map(composed_record, composed)
-        pairs = composer.held_out_pairs(HELD_OUT_PAIRS, options.seed, options.language, composed)
+        pairs = composer.held_out_pairs(HELD_OUT_PAIRS, options.seed, composed)
         gathered.pairs = list(map(held_out_pair, pairs))
     return gathered
 
@@ -60,7 +66,7 @@ def write_dataset(gathered: Gathered, options, fingerprint: dict[str, Any]) -> d
     pen = Pen(options.size, options.stroke_width)
     with imagefolder.build(options.output) as folder:
         pictures = render_all([record.strokes for record in gathered.records], pen, options.workers)
-        bar = tqdm(pictures, total=len(gathered.records), desc="drawing", unit="picture")
+        bar = tqdm(pictures, total=len(gathered.records), desc="drawing", unit="picture", mininterval=_bar_interval())
         facts, refused = imagefolder.write_pictures(folder, gathered.records, bar)
         rejected = gathered.rejected | refused
         manifest = fingerprint | facts | {"rejected": _by_reason(rejected)}

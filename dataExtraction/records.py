@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from captions import meaning_of
+from captions import names_of
 from compose import KINDS, Composed, description, is_held_out
 from kanjidic import Kanji
 from kanjivg import Component, Glyph, is_kanji
@@ -52,12 +52,12 @@ def usable_kanji(
     return usable, rejected
 
 
-def real_record(entry: Kanji, glyph: Glyph, kanji: dict[str, Kanji]) -> Record:
+def real_record(entry: Kanji, glyph: Glyph, kanji: dict[str, Kanji], language: str) -> Record:
     """The row of a real kanji; `kanji`, all of KANJIDIC2, gives its components their meanings."""
-    components = [_component(part, position, kanji) for slot in glyph.slots for part, position in _named(slot)]
+    components = [_component(part, position, kanji, language) for slot in glyph.slots for part, position in _named(slot)]
     if not components:
         whole = Component(entry.literal, entry.literal, "", ())
-        components = [_component(whole, "", kanji)]
+        components = [_component(whole, "", kanji, language)]
     row = {
         "file_name": f"{entry.code}.png",
         "text": entry.meanings[0],
@@ -111,9 +111,9 @@ def composed_components(character: Composed) -> list[dict[str, str]]:
     ]
 
 
-def _component(part: Component, position: str, kanji: dict[str, Kanji]) -> dict[str, str]:
-    meaning = meaning_of(part, kanji) or ""
-    return {"element": part.element, "original": part.original, "meaning": meaning, "position": position}
+def _component(part: Component, position: str, kanji: dict[str, Kanji], language: str) -> dict[str, str]:
+    names = names_of(part, kanji, language) or ("",)
+    return {"element": part.element, "original": part.original, "meaning": names[0], "position": position}
 
 
 def _named(slot: Component, outer: str = "") -> Iterable[tuple[Component, str]]:
