@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# From nothing to characters that a model drew from English words. Each step is skipped when its output is there.
+#
+#   ./launch_training.sh                      the best that can run here: sd-nano with a GPU and its weights, else tiny
+#   ./launch_training.sh sd14                 a preset by name: tiny, sd-nano or sd14
+#   ./launch_training.sh tiny --seed 1        flags of training/train_text_to_image.py follow the preset
+#   ./launch_training.sh tiny --train_data_dir my_folder --output_dir runs/mine      your own pictures
+#
+# Several GPUs are used by themselves. Of several machines, each runs this with accelerate's own flags:
+#   --num_processes 16 --num_machines 2 --machine_rank 0 --main_process_ip 10.0.0.1 --main_process_port 29500
+set -euo pipefail
+cd "$(dirname "$0")"
+
+say() { printf '\n== %s\n' "$*"; }
+
+# --- what is asked for: a preset, flags of the launcher, and the rest, which is the trainer's -------------------------
+preset=""
+if [[ $# -gt 0 && $1 != -* ]]; then preset=$1; shift; fi
+data=data/kanji output="" custom_data=no processes="" launcher=() trainer=()
+while [[ $# -gt 0 ]]; do
+  flag=${1%%=*} value="" width=1
+  if [[ $1 == *=* ]]; then value=${1#*=}; elif [[ $# -gt 1 ]]; then value=$2 width=2; fi
+  case ${flag//-/_} in
+    __num_processes) processes=$value ;;
+    __num_machines | __machine_rank | __main_process_ip | __main_process_port) launcher+=("${flag//-/_}" "$value") ;;
+    __train_data_dir) data=$value custom_data=yes ;;
+    __output_dir) output=$value ;;
+    *) trainer+=("$1"); width=1 ;;
+  esac
+  shift "$width"
+done
+
+# --- 1. environment: .venv with requirements.txt; up to two minutes the first time ------------------------------------
+. tests/environment.sh
+python=$(project_python) || exit 1
+
+# --- the preset: named, or the best that can run ----------------------------------------------------------------------
+if [[ -z $preset ]]; then
+  reason=$(mktemp)
+  preset=$("$python" training/bases.py 2>"$reason")
+  say "preset $preset: $(tail -n 1 "$reason")"
+  rm -f "$reason"
+else
+  say "preset $preset"
+fi
+output=${output:-runs/$preset}
+settings=(--preset "$preset" --train_data_dir "$data" --output_dir "$output" ${trainer[@]+"${trainer[@]}"})
+"$python" training/train_text_to_image.py "${settings[@]}" --dry_run >/dev/null  # a wrong flag is said now
+"$python" training/bases.py "${settings[@]}"                                      # so is a base that cannot be had
+
+# --- 2. dataset: data/kanji, real and composed characters; about two minutes ------------------------------------------
+if [[ $custom_data == yes ]]; then
+  say "dataset: $data, your own"
+else
+  say "dataset: $data"
+  "$python" dataExtraction/main.py --output "$data"
+fi
+
+# --- 3. training: runs/<preset>; stopped, the same command goes on ----------------------------------------------------
+say "training: $output (Ctrl-C saves a checkpoint; the same command goes on from it)"
+processes=${processes:-$("$python" -c 'import torch; print(max(1, torch.cuda.device_count()))')}
+if [[ $processes -gt 1 || ${#launcher[@]} -gt 0 ]]; then
+  start=("$python" -m accelerate.commands.launch --num_processes "$processes" ${launcher[@]+"${launcher[@]}"})
+else
+  start=("$python")  # plain: an accelerate launcher that is killed would leave its one process behind
+fi
+
+# Signals go on to the trainer, and the script ends as the trainer does: nothing is left behind.
+run() {
+  local child status
+  "$@" & child=$!
+  trap 'kill -TERM "$child" 2>/dev/null' TERM
+  trap 'kill -INT "$child" 2>/dev/null' INT
+  while true; do
+    status=0
+    wait "$child" || status=$?
+    kill -0 "$child" 2>/dev/null || break  # `wait` also returns for a signal; the child may still be saving
+  done
+  trap - TERM INT
+  return "$status"
+}
+run "${start[@]}" training/train_text_to_image.py "${settings[@]}"
+
+# --- 4. examples: what the trained model draws for prompts of the first exercise --------------------------------------
+if [[ -f $output/examples/collated_examples.png && $output/examples/collated_examples.png -nt $output/finished.json ]]; then
+  say "examples: $output/examples is there"
+else
+  say "examples: $output/examples"
+  run "$python" training/generate.py --prompts_file example_outputs/prompts.txt --model "$output" --output "$output/examples"
+fi
+say "done: $output/pipeline and $output/examples/collated_examples.png"

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# The one test command: makes the environment, then ruff and pytest. `--fast` leaves out the slow tests; other
+# arguments go to pytest.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. tests/environment.sh
+python=$(project_python)
+
+arguments=()
+for argument in "$@"; do
+  if [[ $argument == --fast ]]; then arguments+=(-m "not slow"); else arguments+=("$argument"); fi
+done
+
+"$python" -m ruff check .
+"$python" -m pytest ${arguments[@]+"${arguments[@]}"}

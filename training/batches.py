@@ -1,0 +1,62 @@
+"""What each update sees, on the device, one update ahead of the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+
+from cache import EncodedRows
+from draws import Draws
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One process's share of one accumulation step, on the device.
+
+    latents: fp32 (B, C, h, w), scaled; noise: the same shape; timesteps: int64 (B,); text: (B, tokens, width).
+    """
+
+    latents: torch.Tensor
+    noise: torch.Tensor
+    timesteps: torch.Tensor
+    text: torch.Tensor
+
+
+class Batches:
+    """The batches of a run by update; while one trains, the next is drawn and moved in another thread."""
+
+    def __init__(self, draws: Draws, encoded: EncodedRows, scaling_factor: float, batch_size: int, accumulation: int,
+                 process: int, device: torch.device) -> None:
+        """`scaling_factor` is the VAE's; `process` is this one's index among those that share an update."""
+        self._draws, self._encoded, self._scaling_factor = draws, encoded, scaling_factor
+        self._batch_size, self._accumulation, self._process = batch_size, accumulation, process
+        self._device = device
+
+    def from_step(self, first: int, end: int) -> Iterator[list[Batch]]:
+        """For each update from `first` up to `end`, its accumulation steps."""
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches") as ahead:
+            following = ahead.submit(self.at, first) if first < end else None
+            for step in range(first, end):
+                batches = following.result()
+                following = ahead.submit(self.at, step + 1) if step + 1 < end else None
+                yield batches
+
+    def at(self, step: int) -> list[Batch]:
+        """The accumulation steps of one update, this process's share of each."""
+        drawn = self._draws[step]
+        processes = len(drawn.rows) // (self._batch_size * self._accumulation)
+        batches = []
+        for part in range(self._accumulation):
+            start = (part * processes + self._process) * self._batch_size
+            share = drawn.part(slice(start, start + self._batch_size))
+            mean, std = self._encoded.moments(share.rows).unbind(1)
+            latents = (mean + std * self._move(share.posterior_noise)) * self._scaling_factor
+            text = self._encoded.text(share.rows, share.caption, share.tagged, share.dropped)
+            batches.append(Batch(latents, self._move(share.noise), self._move(share.timesteps), text))
+        return batches
+
+    def _move(self, tensor: torch.Tensor) -> torch.Tensor:
+        return (tensor.pin_memory() if self._device.type == "cuda" else tensor).to(self._device, non_blocking=True)

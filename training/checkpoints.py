@@ -1,0 +1,190 @@
+"""Checkpoints that are whole or not there, and that say of themselves what they hold.
+
+A checkpoint is a folder `checkpoint-000500/` of safetensors files and one `manifest.json`, written last, with the
+SHA-256 of each. It is built under a temporary name, synced to disk, renamed, read back and verified; only then are
+older ones removed, and never the last good one. Nothing is pickled: safetensors loads a flipped bit without a word,
+hence the digests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+MANIFEST = "manifest.json"
+FORMAT = 1  # of the manifest; raised when an older reader could not read a newer checkpoint
+_NAME = re.compile(r"checkpoint-(\d{6,})")
+_TEMPORARY = ".tmp-checkpoint-"
+
+Tensors = dict[str, torch.Tensor]
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be used; the message says which one and why."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One verified checkpoint: where it lies, its step (updates done) and what its manifest says."""
+
+    path: Path
+    step: int
+    facts: dict[str, Any]
+
+    def tensors(self, name: str) -> Tensors:
+        """Load one of its files, `name` without the ending, onto the CPU."""
+        return load_file(self.path / f"{name}.safetensors")
+
+    def has(self, name: str) -> bool:
+        """Whether the checkpoint holds a file of that name."""
+        return (self.path / f"{name}.safetensors").exists()
+
+
+def checkpoint_name(step: int) -> str:
+    """The folder's name: zero-padded, so that a listing sorts by step."""
+    return f"checkpoint-{step:06d}"
+
+
+def save(run_dir: Path, step: int, files: Mapping[str, Tensors], facts: Mapping[str, Any], limit: int | None) -> Path:
+    """Write `files` (name -> tensors) and `facts` (JSON) as the checkpoint of `step`, then keep the newest `limit`.
+
+    Raises OSError when the disk refuses (the temporary folder is removed, older checkpoints are untouched) and
+    CheckpointError when what was written does not read back.
+    """
+    final = run_dir / checkpoint_name(step)
+    if _is_whole(final):  # a step is a function of (seed, step): it would be written with the same content
+        return final
+    building = run_dir / f"{_TEMPORARY}{step:06d}"
+    _remove(building)
+    building.mkdir(parents=True)
+    try:
+        digests = {}
+        for name, tensors in files.items():
+            path = building / f"{name}.safetensors"
+            save_file({key: tensor.detach().contiguous().cpu() for key, tensor in tensors.items()}, path)
+            _sync(path)
+            digests[path.name] = sha256(path)
+        manifest = {"format": FORMAT, "step": step, "sha256": digests, **facts}
+        _write_synced(building / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+        _sync(building)
+        _remove(final)  # a damaged one of the same step, if any
+        building.rename(final)
+        _sync(run_dir)
+    except BaseException:
+        _remove(building)
+        raise
+    verify(final)
+    if limit is not None:
+        prune(run_dir, limit)
+    return final
+
+
+def verify(path: Path) -> Checkpoint:
+    """Read a checkpoint's manifest and hold every file against its digest.
+
+    Raises CheckpointError naming the file that is missing, cut or changed.
+    """
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf8"))
+        step, digests, version = int(manifest["step"]), dict(manifest["sha256"]), manifest["format"]
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: {MANIFEST} is missing") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: {MANIFEST} cannot be read ({error})") from None
+    if version != FORMAT:
+        raise CheckpointError(f"{path}: format {version}, where this version reads {FORMAT}")
+    if path.name != checkpoint_name(step):
+        raise CheckpointError(f"{path}: its manifest is that of step {step}")
+    for name, digest in digests.items():
+        file = path / name
+        if not file.is_file():
+            raise CheckpointError(f"{path}: {name} is missing")
+        if sha256(file) != digest:
+            raise CheckpointError(f"{path}: {name} is cut or changed (its SHA-256 is not the manifest's)")
+    facts = {key: value for key, value in manifest.items() if key not in ("format", "step", "sha256")}
+    return Checkpoint(path, step, facts)
+
+
+def latest(run_dir: Path, warn=print) -> Checkpoint | None:
+    """The newest whole checkpoint of a run, by step and not by clock; why a newer one is skipped goes to `warn`."""
+    for path in reversed(listing(run_dir)):
+        try:
+            return verify(path)
+        except CheckpointError as error:
+            warn(f"skipping a damaged checkpoint: {error}")
+    return None
+
+
+def listing(run_dir: Path) -> list[Path]:
+    """The folders named as checkpoints are, oldest step first; nothing is said of what they hold."""
+    found = [(int(match[1]), path) for path in run_dir.glob("checkpoint-*") if (match := _NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(found)]
+
+
+def prune(run_dir: Path, limit: int) -> None:
+    """Remove all but the newest `limit` checkpoints (at least one). Called only after the newest has been verified."""
+    for path in listing(run_dir)[: -max(1, limit)]:
+        _remove(path)
+    for path in run_dir.glob(f"{_TEMPORARY}*"):
+        _remove(path)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        verify(path)
+    except CheckpointError:
+        return False
+    return True
+
+
+def sha256(path: Path) -> str:
+    """The hex digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
+    """An optimizer's state as flat tensors, `"<parameter>.<name>"`; hyper-parameters are settings, not state."""
+    state = optimizer.state_dict()["state"]
+    return {f"{index}.{name}": torch.as_tensor(value)
+            for index, entry in state.items() for name, value in entry.items()}
+
+
+def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
+    """Put back what `optimizer_tensors` gave, onto the devices of the parameters."""
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _write_synced(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    """Remove a checkpoint folder so that a half-removed one can never pass for whole: its manifest goes first."""
+    (path / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(path, ignore_errors=True)

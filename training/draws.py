@@ -1,0 +1,170 @@
+"""Everything random in a training step, as a function of (seed, step).
+
+No draw comes from a running global state. So an interrupted run resumed equals one never interrupted, the number of
+processes does not change what is learned, and there is no random state to save or to lose. All draws are made on the
+CPU, whatever the device: the same run on another device sees the same rows, noise and timesteps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from enum import IntEnum
+
+import torch
+
+from captioned_dataset import Row
+
+
+class Purpose(IntEnum):
+    """What a generator is for. Each purpose has its own stream, so that a new one never disturbs the others."""
+
+    ROWS = 0
+    CAPTIONS = 1
+    POSTERIOR = 2
+    NOISE = 3
+    TIMESTEPS = 4
+    NOISE_OFFSET = 5
+
+
+def generator(seed: int, step: int, purpose: Purpose) -> torch.Generator:
+    """A CPU generator for one purpose of one step. The three numbers are hashed, so neighbours are unrelated."""
+    digest = hashlib.sha256(f"{seed}:{step}:{int(purpose)}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+@dataclass(frozen=True)
+class StepDraws:
+    """What one optimizer update of `size` samples (all processes and accumulation steps together) is drawn to see.
+
+    rows, caption: int64 (size,), the row and which of its captions; dropped, tagged: bool (size,), whether the
+    caption is left out (for guidance) and whether it carries the stroke count; timesteps: int64 (size,);
+    posterior_noise, noise: float32 (size, *latent_shape), standard normal, for the VAE's sample and the diffusion.
+    """
+
+    rows: torch.Tensor
+    caption: torch.Tensor
+    dropped: torch.Tensor
+    tagged: torch.Tensor
+    timesteps: torch.Tensor
+    posterior_noise: torch.Tensor
+    noise: torch.Tensor
+
+    def part(self, part: slice) -> StepDraws:
+        """The share of one process and accumulation step."""
+        return StepDraws(*(getattr(self, field.name)[part] for field in fields(self)))
+
+
+class Draws:
+    """The draws of a run: `draws[step]` is a pure function of the seed, the step and the settings given here."""
+
+    def __init__(self, rows: Sequence[Row], seed: int, size: int, latent_shape: Sequence[int], train_timesteps: int,
+                 dropout: float, tag_share: float, noise_offset: float, weights: torch.Tensor) -> None:
+        """See StepDraws for the fields; `dropout` and `tag_share` are probabilities, `weights` positive, a row each."""
+        self.seed, self.size, self.latent_shape = seed, size, tuple(latent_shape)
+        self.train_timesteps, self.dropout, self.tag_share = train_timesteps, dropout, tag_share
+        self.noise_offset, self.weights = noise_offset, weights
+        self.caption_counts = torch.tensor([len(row.captions) for row in rows])
+        self.can_tag = torch.tensor([row.strokes is not None for row in rows])
+        self._epochs: dict[int, torch.Tensor] = {}
+
+    def __getitem__(self, step: int) -> StepDraws:
+        """Everything that update number `step` (from 0) draws."""
+        rows, caption, dropped, tagged = self._captions(step)
+        noise = self._normal(step, Purpose.NOISE, self.latent_shape)
+        if self.noise_offset:
+            flat = (self.latent_shape[0],) + (1,) * (len(self.latent_shape) - 1)
+            noise += self.noise_offset * self._normal(step, Purpose.NOISE_OFFSET, flat)
+        return StepDraws(
+            rows=rows,
+            caption=caption,
+            dropped=dropped,
+            tagged=tagged,
+            timesteps=torch.randint(self.train_timesteps, (self.size,),
+                                    generator=generator(self.seed, step, Purpose.TIMESTEPS)),
+            posterior_noise=self._normal(step, Purpose.POSTERIOR, self.latent_shape),
+            noise=noise,
+        )
+
+    def wanted(self, steps: int) -> torch.Tensor:
+        """Which captions the first `steps` updates draw, bool (rows, most captions, 2), by row, caption and tag.
+
+        A row whose caption is dropped counts as drawn with it: its picture is seen all the same.
+        """
+        wanted = torch.zeros((len(self.weights), int(self.caption_counts.max()), 2), dtype=torch.bool)
+        for step in range(steps):
+            rows, caption, _, tagged = self._captions(step)
+            wanted[rows, caption, tagged.long()] = True
+        return wanted
+
+    def _captions(self, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Rows, captions, which are dropped and which are tagged."""
+        rows = self._rows(step)
+        chance = torch.rand((3, self.size), generator=generator(self.seed, step, Purpose.CAPTIONS))
+        counts = self.caption_counts[rows]
+        caption = torch.minimum((chance[0] * counts).long(), counts - 1)
+        return rows, caption, chance[1] < self.dropout, (chance[2] < self.tag_share) & self.can_tag[rows]
+
+    def _rows(self, step: int) -> torch.Tensor:
+        """The rows of a step: the next `size` of an endless sequence of epochs."""
+        length, places = len(self.weights), torch.arange(step * self.size, (step + 1) * self.size)
+        epochs = places // length
+        rows = torch.empty_like(places)
+        for epoch in epochs.unique().tolist():
+            if epoch not in self._epochs:
+                self._epochs = {epoch: epoch_order(self.weights, self.seed, epoch)}
+            here = epochs == epoch
+            rows[here] = self._epochs[epoch][places[here] % length]
+        return rows
+
+    def _normal(self, step: int, purpose: Purpose, shape: Sequence[int]) -> torch.Tensor:
+        return torch.randn((self.size, *shape), generator=generator(self.seed, step, purpose))
+
+
+def epoch_order(weights: torch.Tensor, seed: int, epoch: int) -> torch.Tensor:
+    """The rows of one epoch, as many as there are rows, in random order: int64 (N,).
+
+    Systematic sampling: a row of weight w (mean 1) comes floor(w) or ceil(w) times, so that with equal weights an epoch
+    is a plain permutation and every row is seen once.
+    """
+    draw = generator(seed, epoch, Purpose.ROWS)
+    count = len(weights)
+    shuffled = torch.randperm(count, generator=draw)
+    edges = torch.cumsum(weights.double()[shuffled], 0)
+    edges *= count / edges[-1].item()
+    points = torch.arange(count, dtype=torch.float64) + torch.rand((), generator=draw, dtype=torch.float64)
+    chosen = shuffled[torch.searchsorted(edges, points).clamp_max(count - 1)]
+    return chosen[torch.randperm(count, generator=draw)]
+
+
+def row_weights(rows: Sequence[Row], composed_share: float, common_weight: float) -> torch.Tensor:
+    """How often each row is drawn, float64 (N,), positive.
+
+    Stroke counts are leant to those of everyday characters: Jouyou kanji have 10.5 strokes in the mean where all kanji
+    have 12.3, and a model that sees all evenly draws too many. A common real character weighs `common_weight` times a
+    rare one. Composed rows together make up `composed_share` of the draws (0 to 1) where there are any. A set with
+    neither strokes nor composed rows is drawn evenly.
+    """
+    weights = torch.ones(len(rows), dtype=torch.float64)
+    composed = torch.tensor([row.is_composed for row in rows])
+    common = torch.tensor([row.is_common for row in rows]) & ~composed
+    weights[common] *= common_weight
+    everyday = [row.strokes for row, everyday in zip(rows, common.tolist(), strict=True) if everyday and row.strokes]
+    if everyday:
+        lean = _stroke_lean(rows, everyday)
+        weights *= lean
+    for group, share in ((composed, composed_share), (~composed, 1.0 - composed_share)):
+        if composed.any() and not composed.all():
+            weights[group] *= share / weights[group].sum()
+    return weights.clamp_min(1e-12)
+
+
+def _stroke_lean(rows: Sequence[Row], everyday: Sequence[int]) -> torch.Tensor:
+    """For each row, how much more frequent its stroke count is among everyday characters than among all (0.2 to 5)."""
+    strokes = torch.tensor([row.strokes or 0 for row in rows])
+    length = int(strokes.max()) + 1
+    wanted = torch.bincount(torch.tensor(everyday), minlength=length).double() + 1.0
+    present = torch.bincount(strokes, minlength=length).double() + 1.0
+    lean = (wanted / wanted.sum()) / (present / present.sum())
+    return torch.where(strokes > 0, lean.clamp(0.2, 5.0)[strokes], 1.0)

