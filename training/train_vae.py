@@ -55,7 +55,7 @@ def new_vae() -> AutoencoderKL:
 
 
 def train_vae(rows: Sequence[Row], run_dir: Path, config: VaeConfig, seed: int, stop: StopSignals) -> AutoencoderKL:
-    """Train (or go on training) the autoencoder on the rows' pictures; returns it with its scaling factor set.
+    """Train (or go on training) the autoencoder on the rows' pictures; returns it with normalised latents.
 
     A step is a function of (seed, step), so an interrupted run goes on from its last checkpoint in `run_dir`. Raises
     Stopped, with a checkpoint saved, when a signal comes in, and FloatingPointError when the loss is not finite.
@@ -80,8 +80,9 @@ def train_vae(rows: Sequence[Row], run_dir: Path, config: VaeConfig, seed: int, 
             if step % config.checkpointing_steps == 0 or step == config.steps or stop.received:
                 save()
             stop.check()
-    vae.register_to_config(scaling_factor=_scaling_factor(vae, glyphs))
-    return vae.eval()
+    vae.eval()
+    normalise_latents(vae, glyphs)
+    return vae
 
 
 def reconstruction_error(vae: AutoencoderKL, rows: Sequence[Row], batch_size: int = 16) -> float:
@@ -142,11 +143,23 @@ def _to_unit(glyphs: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _scaling_factor(vae: AutoencoderKL, glyphs: torch.Tensor, sample: int = 1024) -> float:
-    """One over the latents' standard deviation over an even sample of the glyphs, as Stable Diffusion defines it."""
+def normalise_latents(vae: AutoencoderKL, glyphs: torch.Tensor, sample: int = 1024) -> None:
+    """Make the latents of an even sample of uint8 glyphs (N, 1, H, W) zero in the mean and one in spread, by channel.
+
+    Stable Diffusion divides all latents by one number. White paper leaves some channels far from zero here, so mean and
+    spread are folded into the 1x1 convolutions around the latents instead, exactly: pictures come back as before, and
+    the scaling factor is 1.
+    """
     chosen = glyphs[torch.linspace(0, len(glyphs) - 1, min(sample, len(glyphs))).long()]
     latents = torch.cat([vae.encode(_to_unit(batch)).latent_dist.mode() for batch in chosen.split(32)])
-    return 1.0 / latents.std().item()
+    mean, spread = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
+    encoding, decoding, channels = vae.quant_conv, vae.post_quant_conv, len(mean)
+    decoding.bias += decoding.weight[:, :, 0, 0] @ mean
+    decoding.weight *= spread[None, :, None, None]
+    encoding.bias[:channels] = (encoding.bias[:channels] - mean) / spread
+    encoding.weight[:channels] /= spread[:, None, None, None]
+    encoding.bias[channels:] -= 2.0 * spread.log()  # the second half is the posterior's log-variance
+    vae.register_to_config(scaling_factor=1.0)
 
 
 def _learning_rate(step: int, config: VaeConfig) -> float:
