@@ -34,19 +34,13 @@ done
 . tests/environment.sh
 python=$(project_python) || exit 1
 
-# --- the preset: named, or the best that can run ----------------------------------------------------------------------
-if [[ -z $preset ]]; then
-  reason=$(mktemp)
-  preset=$("$python" training/bases.py 2>"$reason")
-  say "preset $preset: $(tail -n 1 "$reason")"
-  rm -f "$reason"
-else
-  say "preset $preset"
-fi
+# --- the plan: the preset, named or the best that can run, and how many processes; a wrong flag is said now ------------
+plan=$("$python" training/plan_run.py ${preset:+--preset "$preset"} --train_data_dir "$data" ${trainer[@]+"${trainer[@]}"})
+read -r chosen devices <<<"$plan"
+preset=${preset:-$chosen}
+say "preset $preset: ${plan#*$'\n'}"
 output=${output:-runs/$preset}
 settings=(--preset "$preset" --train_data_dir "$data" --output_dir "$output" ${trainer[@]+"${trainer[@]}"})
-"$python" training/train_text_to_image.py "${settings[@]}" --dry_run >/dev/null  # a wrong flag is said now
-"$python" training/bases.py "${settings[@]}"                                      # so is a base that cannot be had
 
 # --- 2. dataset: data/kanji, real and composed characters; about two minutes ------------------------------------------
 if [[ $custom_data == yes ]]; then
@@ -58,7 +52,7 @@ fi
 
 # --- 3. training: runs/<preset>; stopped, the same command goes on ----------------------------------------------------
 say "training: $output (Ctrl-C saves a checkpoint; the same command goes on from it)"
-processes=${processes:-$("$python" -c 'import torch; print(max(1, torch.cuda.device_count()))')}
+processes=${processes:-$devices}
 if [[ $processes -gt 1 || ${#launcher[@]} -gt 0 ]]; then
   start=("$python" -m accelerate.commands.launch --num_processes "$processes" ${launcher[@]+"${launcher[@]}"})
 else

@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import os
-import sys
 from pathlib import Path
 
 import torch
@@ -213,19 +211,12 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
-def _choose() -> tuple[str, str]:
-    """The preset that can run here, for launch_training.sh, and why."""
+def choose_preset() -> tuple[str, str]:
+    """The best preset that can run here, and why."""
     if not torch.cuda.is_available():
         return "tiny", "no CUDA GPU was found, and the embedded base trains on a CPU"
     nano = PRESETS["sd-nano"]
     available, why = is_available(nano.pretrained_model_name_or_path, nano.revision)
     if available:
-        return "sd-nano", f"there is a CUDA GPU ({torch.cuda.get_device_name()}), and {why}"
-    return "tiny", f"there is a CUDA GPU, but {why}"
-
-
-if __name__ == "__main__":
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    preset, reason = _choose()
-    print(preset)
-    print(reason, file=sys.stderr)
+        return "sd-nano", f"there is a CUDA GPU ({torch.cuda.get_device_name()}), and of its weights: {why}"
+    return "tiny", f"there is a CUDA GPU, but not the weights of sd-nano: {why}"

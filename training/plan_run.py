@@ -1,0 +1,42 @@
+"""What launch_training.sh is to run: the preset and the number of processes, with wrong flags and bases said first.
+
+    python training/plan_run.py [--preset NAME] [flags of train_text_to_image.py]
+
+Prints the preset and the number of processes on one line, and the reason for the preset on the next. Ends with a message
+and a non-zero status, within seconds, where a flag is wrong, a base cannot be had or a GPU is asked for and not there.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+
+from bases import BaseError, choose_preset, is_available
+from command_line import parse_train_config
+
+
+def main() -> None:
+    """Print the plan."""
+    arguments = sys.argv[1:]
+    if any(argument.split("=")[0] == "--preset" for argument in arguments):
+        preset, reason = "", "as named"
+    else:
+        preset, reason = choose_preset()
+        arguments = ["--preset", preset, *arguments]
+    config = parse_train_config(arguments, description=__doc__)
+    if config.device == "cuda" and not torch.cuda.is_available():
+        sys.exit("error: --device cuda: no CUDA GPU can be used here. Leave the flag out to train on the CPU.")
+    try:
+        available, why = is_available(config.pretrained_model_name_or_path, config.revision)
+    except BaseError as error:
+        available, why = False, str(error)
+    if not available:
+        sys.exit(f"error: {why}")
+    processes = torch.cuda.device_count() if config.device != "cpu" else 1
+    print(preset or "named", max(1, processes))
+    print(reason)
+
+
+if __name__ == "__main__":
+    main()
