@@ -19,7 +19,8 @@ _SECOND_MEANING = 0.2  # share of the composed captions in which a word is the s
 _MOST_CAPTIONS = 3
 _WORD_LENGTH = 18  # characters of a concept in a composed caption; longer ones are descriptions, not names
 _NOT_CONCEPTS = ("counter for", "sign of", "unit of", "number ", "kind of", "type of", "variant", "same as", "or ")
-_NO_NAMES = {"this", "that", "what", "which", "at", "in", "by", "or", "and", "also", "if", "not", "I", "me", "why", "how"}
+_NO_NAMES = {"this", "that", "what", "which", "why", "how", "and", "or", "also", "if", "not", "I", "me"}
+_NO_NAMES |= {"at", "in", "by"}
 _LEADING = re.compile(r"^(?:to|the|a|an) (?=\w)")
 
 
@@ -41,10 +42,9 @@ def names_of(component: Component, kanji: dict[str, Kanji], language: str) -> tu
 
 def _radical_names() -> dict[str, str]:
     """Unicode's names of the 214 classical radicals (block Kangxi Radicals), by the kanji that each stands for."""
-    names = {}
-    for code in range(0x2F00, 0x2FD6):
-        names[unicodedata.normalize("NFKC", chr(code))] = unicodedata.name(chr(code)).removeprefix("KANGXI RADICAL ").lower()
-    return names
+    radicals = [chr(code) for code in range(0x2F00, 0x2FD6)]
+    names = [unicodedata.name(radical).removeprefix("KANGXI RADICAL ").lower() for radical in radicals]
+    return dict(zip((unicodedata.normalize("NFKC", radical) for radical in radicals), names, strict=True))
 
 
 _RADICALS = _radical_names()
@@ -82,6 +82,9 @@ def composed_captions(
     forms = _FORMS[language]
     captions = [forms[0].format(a=first[0], b=second[0])]
     for form in draw.choices(forms, _FORM_WEIGHTS, k=_MOST_CAPTIONS - 1):
-        a, b = (names[1] if len(names) > 1 and draw.random() < _SECOND_MEANING else names[0] for names in (first, second))
-        captions.append(form.format(a=a, b=b))
+        captions.append(form.format(a=_name(first, draw), b=_name(second, draw)))
     return tuple(dict.fromkeys(captions))
+
+
+def _name(names: tuple[str, ...], draw: random.Random) -> str:
+    return names[1] if len(names) > 1 and draw.random() < _SECOND_MEANING else names[0]

@@ -57,7 +57,7 @@ the folder `train`, or it trains on the test split too.
 | `grade` | 1-6 primary school, 8 secondary school, 9-10 names; null: none of these |
 | `frequency` | rank in newspapers, 1 to 2501; null: not among these |
 | `radical` | number of the classical radical, 1-214; null for a composed character |
-| `components` | list of `element` (the shape, 氵), `original` (the form that carries the meaning, 水), `meaning` (that form's main meaning, or empty) and `position` |
+| `components` | list of `element` (the shape, 氵), `original` (its meaning form, 水), `meaning` or empty, `position` |
 | `kind` | `real` or `composed` |
 | `ids` | ideographic description sequence such as ⿰氵馬, where the character is two named components; else empty |
 

@@ -1,8 +1,7 @@
 """Real components in their own slots -> new characters that know their parts.
 
-A component stands exactly as it does in one real kanji; beside it stands one from the matching slot of another. Two
-sources fit where each component fills the room that the other's own companion filled, and the strokes keep the
-distance that real kanji keep. Only kanji of the train split lend components.
+A component stands exactly as it does in one real kanji; beside it stands one from the matching slot of another, where
+the two fit (parts.py). Only kanji of the train split lend components.
 """
 
 import hashlib
@@ -10,56 +9,18 @@ import itertools
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-
-import numpy as np
+from dataclasses import dataclass
 
 from captions import composed_captions, concepts_of
 from copies import Shapes
 from kanjidic import Kanji
 from kanjivg import Component, Glyph, walk
-from paths import Stroke, sample
+from parts import KINDS, Kind, Part, best_fit, box_of, description, points_of
+from paths import Stroke
 
-MOST_STROKES = 18  # of a composed character; 98 % of the Jouyou have as many or fewer, and readers find more too complex
+MOST_STROKES = 18  # of a composed character; 98 % of the Jouyou have as many or fewer
 HELD_OUT_SHARE = 0.05  # of the real kanji, and of the pairs of components
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A way to put two components together."""
-
-    name: str
-    first: str  # KanjiVG's names of the two slots
-    second: str
-    ids: str  # ideographic description character
-    share: float  # of the composed characters; as among the real kanji
-    least_uses: int  # of the first element in train kanji: an enclosure used once or twice is a freak of one kanji
-    clearance: tuple[float, float]  # least and greatest distance between the two, KanjiVG units; real kanji's 5 and 95 %
-    misfit: float  # greatest mean difference between a component's box and the room it gets, KanjiVG units
-
-
-KINDS = (
-    Kind("left-right", "left", "right", "⿰", 0.65, 1, (4.7, 12.0), 5.0),
-    Kind("top-bottom", "top", "bottom", "⿱", 0.27, 1, (3.6, 11.0), 5.0),
-    Kind("tare", "tare", "tarec", "⿸", 0.035, 3, (4.0, 11.0), 6.0),
-    Kind("nyo", "nyo", "nyoc", "⿺", 0.03, 3, (4.3, 10.5), 6.0),
-    Kind("kamae", "kamae", "kamaec", "⿴", 0.015, 3, (4.6, 13.0), 5.0),
-)
-_KAMAE_IDS = {"門": "⿵", "冂": "⿵", "几": "⿵", "鬥": "⿵", "匚": "⿷", "匸": "⿷", "勹": "⿹", "气": "⿹", "弋": "⿹", "凵": "⿶"}
-
-
-@dataclass(frozen=True)
-class Part:
-    """A component as it stands in its slot of one real kanji."""
-
-    source: str  # the kanji
-    element: str
-    original: str
-    names: tuple[str, ...]
-    strokes: tuple[Stroke, ...]
-    points: np.ndarray = field(compare=False, repr=False)  # (n, 2), along the strokes; KanjiVG units
-    box: tuple[float, float, float, float]  # left, top, right, bottom; KanjiVG units
-    room: tuple[float, float, float, float]  # the box of its companion in the source
+_MOST_MISSES = 2000  # draws in a row that give nothing new: the components of a kind are used up
 
 
 @dataclass(frozen=True)
@@ -72,7 +33,7 @@ class Composed:
 
     @property
     def name(self) -> str:
-        """Unique and stable: the kind's slots and the code points of the two elements, such as left_06c34_right_099ac."""
+        """Unique and stable: the first slot and the code points of the two elements, such as c_left_06c35_099ac."""
         return f"c_{self.kind.first}_" + "_".join(f"{ord(part.element):05x}" for part in self.parts)
 
     @property
@@ -84,11 +45,6 @@ class Composed:
     def ids(self) -> str:
         """Ideographic description sequence of the two elements, such as ⿰氵馬."""
         return description(self.kind, self.parts[0].element, self.parts[1].element)
-
-
-def description(kind: Kind, first: str, second: str) -> str:
-    """Ideographic description sequence (Unicode, section 18.2) of two elements."""
-    return _KAMAE_IDS.get(first, kind.ids) + first + second if kind.first == "kamae" else kind.ids + first + second
 
 
 def _share_of_hash(text: str) -> float:
@@ -129,9 +85,7 @@ class Composer:
         self.language = language
         self.taken: set[tuple[str, str, str]] = set()
         self.held_out_kanji: set[frozenset[str]] = set()
-        self.pools: dict[str, tuple[Pool, Pool]] = {
-            kind.name: (defaultdict(list), defaultdict(list)) for kind in KINDS
-        }
+        self.pools: dict[str, tuple[Pool, Pool]] = {kind.name: (defaultdict(list), defaultdict(list)) for kind in KINDS}
         self.shapes = Shapes(glyph.strokes for glyph in glyphs.values())
         for glyph in glyphs.values():
             self._take_pairs(glyph)
@@ -154,22 +108,21 @@ class Composer:
                     self.held_out_kanji.add(frozenset((a.original, b.original)))
 
     def _take_parts(self, glyph: Glyph) -> None:
+        """Put the two components of a kanji into the pools of their slots, if it is two components and no more."""
         if len(glyph.slots) != 2 or sum(len(slot.strokes) for slot in glyph.slots) != len(glyph.strokes):
             return
+        by_position = {slot.position: slot for slot in glyph.slots}
         for kind in KINDS:
-            by_position = {slot.position: slot for slot in glyph.slots}
             if set(by_position) != {kind.first, kind.second}:
                 continue
             slots = (by_position[kind.first], by_position[kind.second])
-            points = [points_of(glyph.strokes[i] for i in slot.strokes) for slot in slots]
+            strokes = [tuple(glyph.strokes[i] for i in slot.strokes) for slot in slots]
+            points = [points_of(part) for part in strokes]
             boxes = [box_of(part) for part in points]
-            for index, (pool, slot) in enumerate(zip(self.pools[kind.name], slots, strict=True)):
+            for i, (pool, slot) in enumerate(zip(self.pools[kind.name], slots, strict=True)):
                 if names := self._names(slot):
-                    strokes = tuple(glyph.strokes[i] for i in slot.strokes)
-                    part = Part(
-                        glyph.literal, slot.element, slot.original, names, strokes, points[index], boxes[index], boxes[1 - index]
-                    )
-                    pool[slot.element, slot.original].append(part)
+                    key = slot.element, slot.original
+                    pool[key].append(Part(glyph.literal, *key, names, strokes[i], points[i], boxes[i], boxes[1 - i]))
 
     def _names(self, slot: Component) -> tuple[str, ...]:
         if len(slot.element) != 1 or len(slot.original) != 1 or slot.partial or len(slot.strokes) < 2:
@@ -276,51 +229,5 @@ def _in_slots(kind: Kind, a: Component, b: Component) -> list[tuple[str, str]]:
     """The meaning forms of two neighbours as (first, second) of a kind, if they stand so or it is not said how."""
     if not (a.position and b.position):
         return [(a.original, b.original), (b.original, a.original)]
-    return [(x.original, y.original) for x, y in ((a, b), (b, a)) if (x.position, y.position) == (kind.first, kind.second)]
-
-
-def points_of(strokes: Iterable[Stroke]) -> np.ndarray:
-    """Points along some strokes: (n, 2), KanjiVG units."""
-    return np.array([point for stroke in strokes for point in sample(stroke)])
-
-
-def box_of(points: np.ndarray) -> tuple[float, float, float, float]:
-    """The box around points: left, top, right, bottom."""
-    return (*points.min(axis=0).tolist(), *points.max(axis=0).tolist())
-
-
-_MOST_MISSES = 2000  # draws in a row that give nothing new: the components of a kind are used up
-_MOST_SOURCES = 32  # of a component that are weighed; evenly spaced over all it has
-_MOST_TRIES = 6  # pairs of sources, the best fitting first, whose distance is measured
-
-
-def _spread(parts: list[Part]) -> list[Part]:
-    return parts if len(parts) <= _MOST_SOURCES else [parts[i * len(parts) // _MOST_SOURCES] for i in range(_MOST_SOURCES)]
-
-
-def best_fit(kind: Kind, first: list[Part], second: list[Part]) -> tuple[Part, Part] | None:
-    """The two sources in which two components fit each other best, or None where they fit in none."""
-    first, second = _spread(first), _spread(second)
-    boxes_a, rooms_a = (np.array([getattr(part, name) for part in first]) for name in ("box", "room"))
-    boxes_b, rooms_b = (np.array([getattr(part, name) for part in second]) for name in ("box", "room"))
-    misfit = (
-        np.abs(boxes_a[:, None] - rooms_b[None]).mean(axis=-1) + np.abs(boxes_b[None] - rooms_a[:, None]).mean(axis=-1)
-    ) / 2
-    for index in np.argsort(misfit, axis=None, kind="stable")[:_MOST_TRIES]:
-        row, column = divmod(int(index), len(second))
-        if misfit[row, column] > kind.misfit:
-            return None
-        a, b = first[row], second[column]
-        if kind.clearance[0] <= distance(a.points, b.points) <= kind.clearance[1]:
-            return a, b
-    return None
-
-
-def distance(first: np.ndarray, second: np.ndarray) -> float:
-    """The least distance between two sets of points, in their units: within half a unit that of the strokes."""
-    across = np.subtract.outer(first[:, 0], second[:, 0])
-    down = np.subtract.outer(first[:, 1], second[:, 1])
-    across *= across
-    down *= down
-    across += down
-    return float(across.min()) ** 0.5
+    orders = ((a, b), (b, a))
+    return [(x.original, y.original) for x, y in orders if (x.position, y.position) == (kind.first, kind.second)]

@@ -48,7 +48,7 @@ class Shapes:
         others = self._ends[len(ends)][bound < COPY_MEAN]
         if not len(others):
             return float("inf")
-        between = np.abs(others[:, :, None] - ends[None, None]).mean(axis=-1)  # (characters, their strokes, our strokes)
+        between = np.abs(others[:, :, None] - ends[None, None]).mean(axis=-1)  # (characters, their strokes, ours)
         worst = np.maximum(between.min(axis=1).max(axis=1), between.min(axis=2).max(axis=1))
         return float(worst.min())
 

@@ -36,11 +36,17 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return manifest if isinstance(manifest, dict) and "format" in manifest and "counts" in manifest else None
+    ours = isinstance(manifest, dict) and {"format", "options", "sources", "counts"} <= manifest.keys()
+    return manifest if ours and isinstance(manifest["options"], dict) and isinstance(manifest["counts"], dict) else None
 
 
 def is_current(output: Path, wanted: dict[str, Any], force: bool = False) -> bool:
-    """Decide what to do about the output folder.
+    """Decide what to do about the output folder, after clearing away what a killed run left beside it.
+
+    Args:
+        output: the dataset folder.
+        wanted: the fingerprint of this run.
+        force: build it anew even if it is current, and replace a dataset of ours that is another.
 
     Returns:
         True if it already holds exactly what is wanted, whole; False if it is to be built.
@@ -48,46 +54,59 @@ def is_current(output: Path, wanted: dict[str, Any], force: bool = False) -> boo
     Raises:
         UserError: it holds something that is not ours, or a dataset that only --force replaces.
     """
-    if not output.exists() and not output.is_symlink():
-        return False
-    if not output.is_dir():
-        raise UserError(f"--output {output}: not a folder. Choose another")
-    names = {entry.name for entry in os.scandir(output)}
-    if not names:
-        return False
-    manifest = read_manifest(output)
-    if manifest is None or names - _TOP_LEVEL:
-        foreign = sorted(names - _TOP_LEVEL) or ["no readable manifest.json"]
-        raise UserError(
-            f"--output {output}: holds something else than a dataset of ours ({', '.join(foreign[:3])}). "
-            "It is left as it is. Choose another --output, or move that away"
-        )
-    same = {key: manifest.get(key) for key in wanted} == wanted
-    if same and not force and _is_whole(output, manifest):
+    with explained(output):
+        _clear_leftovers(output.resolve())
+        if not output.exists():
+            return False
+        if not output.is_dir():
+            raise UserError(f"--output {output}: not a folder. Choose another")
+        names = {path.name for path in output.iterdir()}
+        if not names:
+            return False
+        manifest = read_manifest(output)
+        if manifest is None or (foreign := _foreign(output, names)):
+            what = ", ".join(foreign[:3]) if manifest else "no manifest.json of ours"
+            raise UserError(
+                f"--output {output}: holds something else than a dataset of ours ({what}). It is left as it is. "
+                "Choose another --output, or move that away"
+            )
+        same = {key: manifest.get(key) for key in wanted} == wanted
+        whole = _is_whole(output, manifest)
+    if same and whole and not force:
         return True
     if not force:
+        difference = "with files missing" if same else _difference(manifest, wanted)
         raise UserError(
-            f"--output {output}: holds a dataset {_difference(manifest, wanted) if same is False else 'with files missing'}. "
-            "Add --force to replace it, or choose another --output"
+            f"--output {output}: holds a dataset {difference}. Add --force to replace it, or choose another --output"
         )
     return False
+
+
+def _foreign(folder: Path, names: set[str]) -> list[str]:
+    """What is in a dataset folder that we did not put there."""
+    found = sorted(names - _TOP_LEVEL)
+    for split in SPLITS:
+        if (folder / split).is_dir():
+            files = (path.name for path in (folder / split).iterdir())
+            found += [f"{split}/{name}" for name in files if not name.endswith(".png") and name != "metadata.jsonl"]
+    return found
 
 
 def _is_whole(folder: Path, manifest: dict[str, Any]) -> bool:
     for split in SPLITS:
         try:
-            pictures = sum(entry.name.endswith(".png") for entry in os.scandir(folder / split))
+            pictures = sum(path.suffix == ".png" for path in (folder / split).iterdir())
         except OSError:
             return False
-        if pictures != manifest["counts"][split] or not (folder / split / "metadata.jsonl").is_file():
+        if pictures != manifest["counts"].get(split) or not (folder / split / "metadata.jsonl").is_file():
             return False
     return (folder / "README.md").is_file() and (folder / HELD_OUT_PAIRS).is_file()
 
 
 def _difference(manifest: dict[str, Any], wanted: dict[str, Any]) -> str:
-    old, new = manifest.get("options") or {}, wanted["options"]
+    old, new = manifest["options"], wanted["options"]
     changes = [f"{key} {old.get(key)}, now {new[key]}" for key in new if old.get(key) != new[key]]
-    if manifest.get("sources") != wanted["sources"]:
+    if manifest["sources"] != wanted["sources"]:
         changes.append("other sources")
     return "made with other settings (" + ("; ".join(changes) or "an earlier version of this program") + ")"
 
@@ -99,64 +118,73 @@ def build(output: Path) -> Iterator[Path]:
     Raises:
         UserError: no right to write there, no room, or another run is building the same folder.
     """
-    output = output.absolute()
-    building = output.with_name(f".{output.name}.building")
-    replaced = output.with_name(f".{output.name}.replaced")
-    with _explained(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
+    target = output.resolve()
+    building, replaced = _beside(target)
+    with explained(output):
+        target.parent.mkdir(parents=True, exist_ok=True)
         building.mkdir(exist_ok=True)
-        lock = os.open(building, os.O_RDONLY)
-        try:
-            _lock(lock, output)
-            _recover(output, replaced)
-            for name in os.listdir(building):
-                _remove(building / name)
+        with _locked(building) as ours:
+            if not ours:
+                raise UserError(f"--output {output}: another run is building it. Wait for that, or choose another")
+            for left in building.iterdir():
+                _remove(left)
             try:
                 yield building
                 _to_disk(building)
-                if output.exists():
-                    output.rename(replaced)
-                building.rename(output)
+                if target.exists():
+                    target.rename(replaced)
+                building.rename(target)
             except BaseException:
                 shutil.rmtree(building, ignore_errors=True)
-                _recover(output, replaced)
+                _put_back(target, replaced)
                 raise
-            _sync_folder(output.parent)
+            _sync_folder(target.parent)
             shutil.rmtree(replaced, ignore_errors=True)
-        finally:
-            os.close(lock)
 
 
-def clean_leftovers(output: Path) -> None:
-    """Remove what a killed run left beside `output`, unless another run is at it."""
-    output = output.absolute()
-    building = output.with_name(f".{output.name}.building")
-    _recover(output, output.with_name(f".{output.name}.replaced"))
+def _beside(target: Path) -> tuple[Path, Path]:
+    """The folder that is being built, and the former dataset for the moment between two renames."""
+    return target.with_name(f".{target.name}.building"), target.with_name(f".{target.name}.replaced")
+
+
+def _clear_leftovers(target: Path) -> None:
+    """Undo what a killed run left, unless another run is at it."""
+    building, replaced = _beside(target)
     if building.is_dir():
-        lock = os.open(building, os.O_RDONLY)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(building, ignore_errors=True)
-        except BlockingIOError:
-            pass
-        finally:
-            os.close(lock)
+        with _locked(building) as ours:
+            if ours:
+                shutil.rmtree(building)
+                _put_back(target, replaced)
+    else:
+        _put_back(target, replaced)
 
 
-def _lock(descriptor: int, output: Path) -> None:
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Hold the lock of a folder; False if another process has it. The lock goes with the process, however it ends."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        yield _lock(descriptor, folder)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(f"--output {output}: another run is building it. Wait for that, or choose another") from None
+        # The run that finished it may have renamed the folder away before we had the lock.
+        return os.path.samestat(os.fstat(descriptor), folder.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
 
 
-def _recover(output: Path, replaced: Path) -> None:
-    """After a run that ended between its two renames: put the former dataset back, or remove it if it was replaced."""
+def _put_back(target: Path, replaced: Path) -> None:
+    """After an end between the two renames: put the former dataset back; after both, remove it."""
     if replaced.is_dir():
-        if output.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
+        if target.exists():
+            shutil.rmtree(replaced)
         else:
-            replaced.rename(output)
+            replaced.rename(target)
 
 
 def _remove(path: Path) -> None:
@@ -167,8 +195,8 @@ def _remove(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _explained(output: Path) -> Iterator[None]:
-    """Turn what the file system refuses into one clear message."""
+def explained(output: Path) -> Iterator[None]:
+    """Turn what the file system refuses into one clear message about --output."""
     try:
         yield
     except OSError as error:
@@ -176,9 +204,8 @@ def _explained(output: Path) -> Iterator[None]:
             raise UserError(
                 f"--output {output}: the disk is full. Nothing half-written was left. Make room, or choose another"
             ) from None
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EFBIG):
-            raise UserError(f"--output {output}: cannot be written ({error.strerror}). Choose another") from None
-        raise
+        reason = error.strerror or str(error)
+        raise UserError(f"--output {output}: cannot be used ({reason}). Choose another") from None
 
 
 def _to_disk(folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from PIL import Image, ImageDraw, ImageFont
+
 from errors import UserError
 from records import Record
 from render import InkError, Pen, draw
@@ -13,10 +15,13 @@ _FONT = 11  # px
 
 def choose(records: list[Record]) -> list[Record]:
     """Evenly spaced records, half of them composed where there are any."""
-    groups = [[r for r in records if r.row["kind"] == kind] for kind in ("real", "composed")]
+    groups = [[record for record in records if record.row["kind"] == kind] for kind in ("real", "composed")]
     groups = [group for group in groups if group]
-    room = _COLUMNS * _ROWS // max(1, len(groups))
-    return [group[i * len(group) // room] for group in groups for i in range(room) if len(group) >= room or i < len(group)]
+    chosen = []
+    for group in groups:
+        room = min(len(group), _COLUMNS * _ROWS // len(groups))
+        chosen += [group[i * len(group) // room] for i in range(room)]
+    return chosen
 
 
 def draw_sheet(path: Path, records: list[Record], stroke_width: float) -> int:
@@ -25,8 +30,6 @@ def draw_sheet(path: Path, records: list[Record], stroke_width: float) -> int:
     Raises:
         UserError: the file cannot be written.
     """
-    from PIL import Image, ImageDraw, ImageFont
-
     chosen = choose(records)
     rows = -(-len(chosen) // _COLUMNS)
     sheet = Image.new("L", (_COLUMNS * _CELL, rows * _CELL), 255)
@@ -38,9 +41,9 @@ def draw_sheet(path: Path, records: list[Record], stroke_width: float) -> int:
         except InkError:
             continue
         sheet.paste(picture, (x + (_CELL - _GLYPH) // 2, y + _MARGIN))
-        text = f"{record.row['text']} ({record.row['strokes']})"
+        text = record.row["text"]
         while canvas.textlength(text, font) > _CELL - 4:
-            text = text[:-2] + "…" if not text.endswith("…") else text[:-2] + "…"
+            text = text.removesuffix("…")[:-1] + "…"
         canvas.text((x + _CELL // 2, y + _GLYPH + _MARGIN + 2), text, 0, font, anchor="ma")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -54,7 +54,8 @@ def usable_kanji(
 
 def real_record(entry: Kanji, glyph: Glyph, kanji: dict[str, Kanji], language: str) -> Record:
     """The row of a real kanji; `kanji`, all of KANJIDIC2, gives its components their meanings."""
-    components = [_component(part, position, kanji, language) for slot in glyph.slots for part, position in _named(slot)]
+    named = [named for slot in glyph.slots for named in _named(slot)]
+    components = [_component(part, position, kanji, language) for part, position in named]
     if not components:
         whole = Component(entry.literal, entry.literal, "", ())
         components = [_component(whole, "", kanji, language)]

@@ -7,17 +7,21 @@ way, for comparison and for other programs: a clean SVG of the strokes alone, fo
 import io
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 
+from errors import UserError
 from kanjivg import UNITS
 from paths import Stroke, path_data
 
 _CHUNK = 64  # glyphs that a worker gets at a time
-_LEAST_INK, _MOST_INK = 0.002, 0.6  # of the picture's area; real kanji at stroke width 3: 0.02 to 0.35
+# Ink, as a share of the picture's area, for each KanjiVG unit of stroke width: real kanji have 0.003 to 0.075.
+_LEAST_INK, _MOST_INK = 0.001, 0.12
 PNG_LEVEL = 6  # zlib's; fixed, so that the bytes of a picture depend on its pixels alone
 
 
@@ -66,8 +70,9 @@ def draw(strokes: Iterable[Stroke], pen: Pen):
     surface.flush()
     ink = Image.frombuffer("L", (pen.size, pen.size), bytes(surface.get_data()), "raw", "L", surface.get_stride(), 1)
     share = sum(level * count for level, count in enumerate(ink.histogram())) / (255 * pen.size * pen.size)
-    if not _LEAST_INK <= share <= _MOST_INK:
-        raise InkError(f"ink covers {share:.1%} of the picture, not {_LEAST_INK:.1%} to {_MOST_INK:.0%}")
+    least, most = _LEAST_INK * pen.stroke_width, min(_MOST_INK * pen.stroke_width, 0.9)
+    if not least <= share <= most:
+        raise InkError(f"ink covers less than {least:.1%} or more than {most:.0%} of the picture")
     return ImageChops.invert(ink)
 
 
@@ -89,7 +94,8 @@ def _png_or_reason(glyphs: list[tuple[Stroke, ...]], pen: Pen) -> list[bytes | s
 
 
 def _die_with_parent() -> None:
-    """In a worker: end when the parent has gone, however it went; a pool's worker would wait for ever."""
+    """In a worker: leave signals to the parent, and end when it has gone, however it went."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
         wait([multiprocessing.parent_process().sentinel])
@@ -103,6 +109,9 @@ def render_all(glyphs: list[tuple[Stroke, ...]], pen: Pen, workers: int) -> Iter
 
     Returns:
         For each glyph its PNG's bytes, or, as text, the reason why its picture is refused.
+
+    Raises:
+        UserError: a process was killed from outside.
     """
     chunks = [glyphs[i : i + _CHUNK] for i in range(0, len(glyphs), _CHUNK)]
     if workers <= 1 or len(chunks) <= 1:
@@ -114,5 +123,7 @@ def render_all(glyphs: list[tuple[Stroke, ...]], pen: Pen, workers: int) -> Iter
         try:
             for results in pool.map(_png_or_reason, chunks, [pen] * len(chunks)):
                 yield from results
+        except BrokenProcessPool:
+            raise UserError("a process that draws was killed (out of memory?). Try fewer: --workers 1") from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

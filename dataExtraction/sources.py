@@ -1,7 +1,6 @@
 """Where the two files come from: KANJIDIC2 (meanings) and KanjiVG (strokes)."""
 
 import contextlib
-import gzip
 import hashlib
 import importlib.metadata
 import logging
@@ -11,21 +10,21 @@ import shutil
 import subprocess
 import tempfile
 import zipfile
-import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from errors import UserError
-from kanjidic import open_xml
+from kanjidic import open_xml, readable
 
-KANJIDIC_URL = "http://www.edrdg.org/kanjidic/kanjidic2.xml.gz"
+_FILE = "kanjidic2.xml.gz"
+KANJIDIC_URL = f"http://www.edrdg.org/kanjidic/{_FILE}"
 KANJIVG_URL = "https://github.com/KanjiVG/kanjivg/releases"
 DEBIAN_PACKAGE = "kanjidic-xml"
-DEBIAN_FILE = Path("/usr/share/edict/kanjidic2.xml.gz")
+DEBIAN_FILE = Path(f"/usr/share/edict/{_FILE}")
 CACHE = Path(__file__).resolve().parent.parent / "data" / "sources"
-_CONNECT_SECONDS, _READ_SECONDS = 4, 15
+_CONNECT_SECONDS, _READ_SECONDS = 3, 15
 _APT_SECONDS = 120
+_MOST_UNZIPPED = (1 << 20) + 1  # bytes of one file: enough to see that it is too large
 _HEADER_BYTES = 1 << 16  # the header of kanjidic2.xml stands behind some 14 kB of DTD
 
 
@@ -57,7 +56,7 @@ def find_kanjidic(named: Path | None, cache: Path = CACHE) -> tuple[Path, Source
         if not named.is_file():
             raise UserError(f"--kanjidic {named}: no such file")
         return named, describe_kanjidic(named, str(named))
-    cached = cache / "kanjidic2.xml.gz"
+    cached = cache / _FILE
     if cached.is_file():
         with contextlib.suppress(UserError):
             return cached, describe_kanjidic(cached, f"{cached}, kept from an earlier run")
@@ -67,7 +66,7 @@ def find_kanjidic(named: Path | None, cache: Path = CACHE) -> tuple[Path, Source
             try:
                 found, origin = fetch(Path(folder))
                 source = describe_kanjidic(found, origin)
-            except (_Unavailable, UserError) as error:
+            except (_UnavailableError, UserError) as error:
                 failures.append(f"  {name}: {error}")
                 continue
             return _keep(found, cached), source
@@ -77,7 +76,7 @@ def find_kanjidic(named: Path | None, cache: Path = CACHE) -> tuple[Path, Source
     )
 
 
-class _Unavailable(Exception):
+class _UnavailableError(Exception):
     """One of several ways to a file is closed; the message says why."""
 
 
@@ -88,26 +87,29 @@ def _from_edrdg(folder: Path) -> tuple[Path, str]:
     # No hash is pinned: EDRDG publishes a new file every day. What came is checked as XML, and its hash recorded.
     pooch.get_logger().setLevel(logging.ERROR)
     fetcher = pooch.create(
-        path=folder, base_url=KANJIDIC_URL.rpartition("/")[0] + "/", registry={"kanjidic2.xml.gz": None}, retry_if_failed=1
+        path=folder,
+        base_url=KANJIDIC_URL.removesuffix(_FILE),
+        registry={_FILE: None},  # no hash
+        retry_if_failed=1,
     )
     downloader = pooch.HTTPDownloader(timeout=(_CONNECT_SECONDS, _READ_SECONDS))
     try:
-        path = fetcher.fetch("kanjidic2.xml.gz", downloader=downloader)
+        path = fetcher.fetch(_FILE, downloader=downloader)
     except (requests.RequestException, OSError, ValueError) as error:
-        raise _Unavailable(f"{KANJIDIC_URL} is not reachable ({type(error).__name__})") from None
+        raise _UnavailableError(f"{KANJIDIC_URL} is not reachable ({type(error).__name__})") from None
     return Path(path), f"fetched from {KANJIDIC_URL}"
 
 
 def _installed(folder: Path) -> tuple[Path, str]:
     if not DEBIAN_FILE.is_file():
-        raise _Unavailable(f"{DEBIAN_FILE} is not there")
+        raise _UnavailableError(f"{DEBIAN_FILE} is not there")
     return DEBIAN_FILE, f"{DEBIAN_FILE}, of Debian's package {DEBIAN_PACKAGE}"
 
 
 def _from_debian(folder: Path) -> tuple[Path, str]:
     """Fetch and unpack the package without root, with the machine's package lists or with lists of our own."""
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-        raise _Unavailable("no apt-get and dpkg-deb on this machine")
+        raise _UnavailableError("no apt-get and dpkg-deb on this machine")
     options = ["-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=8", "-o", "Acquire::https::Timeout=8"]
     options += ["-o", "APT::Sandbox::User="]
     (folder / "lists" / "partial").mkdir(parents=True)
@@ -122,11 +124,11 @@ def _from_debian(folder: Path) -> tuple[Path, str]:
             package = next(folder.glob(f"{DEBIAN_PACKAGE}_*.deb"))
             _run(["dpkg-deb", "-x", str(package), str(folder / "unpacked")], folder)
             return folder / "unpacked" / DEBIAN_FILE.relative_to("/"), f"Debian's package {package.name}"
-        except _Unavailable as error:
+        except _UnavailableError as error:
             reason = str(error)
         except StopIteration:
             reason = "apt-get download left no package"
-    raise _Unavailable(reason)
+    raise _UnavailableError(reason)
 
 
 def _run(command: list[str], folder: Path) -> None:
@@ -136,12 +138,12 @@ def _run(command: list[str], folder: Path) -> None:
             command, cwd=folder, env=environment, check=True, capture_output=True, text=True, timeout=_APT_SECONDS
         )
     except subprocess.TimeoutExpired:
-        raise _Unavailable(f"{command[0]} took more than {_APT_SECONDS} s") from None
+        raise _UnavailableError(f"{command[0]} took more than {_APT_SECONDS} s") from None
     except subprocess.CalledProcessError as error:
-        lines = [line for line in error.stderr.splitlines() if line.startswith("E:")] or [f"exit status {error.returncode}"]
-        raise _Unavailable(f"{command[0]}: {lines[0]}") from None
+        errors = [line for line in error.stderr.splitlines() if line.startswith("E:")]
+        raise _UnavailableError(f"{command[0]}: {errors[0] if errors else 'failed'}") from None
     except OSError as error:
-        raise _Unavailable(f"{command[0]}: {error.strerror}") from None
+        raise _UnavailableError(f"{command[0]}: {error.strerror}") from None
 
 
 def _keep(found: Path, cached: Path) -> Path:
@@ -157,7 +159,8 @@ def _keep(found: Path, cached: Path) -> Path:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise UserError(f"{cached}: cannot be written ({error.strerror}). Make room, or name a file: --kanjidic") from None
+        reason = f"{cached}: cannot be written ({error.strerror})"
+        raise UserError(f"{reason}. Make room, or name a file: --kanjidic") from None
     return cached
 
 
@@ -165,19 +168,16 @@ def describe_kanjidic(path: Path, origin: str) -> Source:
     """Version, date and hash of a KANJIDIC2 file; the whole file is read, so that a cut-off one is found.
 
     Raises:
-        UserError: the file cannot be read to its end.
+        UserError: the file cannot be read to its end, or is something else.
     """
     digest = hashlib.sha256()
     head = b""
-    try:
-        with open_xml(path) as stream:
-            while block := stream.read(1 << 20):
-                head = head or block[:_HEADER_BYTES]
-                digest.update(block)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{path}: cut off or corrupt gzip ({error}). Fetch it again, or name another: --kanjidic") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}). Name another: --kanjidic") from None
+    with readable(path, "--kanjidic"), open_xml(path) as stream:
+        while block := stream.read(1 << 20):
+            head = head or block[:_HEADER_BYTES]
+            digest.update(block)
+    if b"<kanjidic2" not in head:
+        raise UserError(f"{path}: not KANJIDIC2 (no <kanjidic2> in it). Name another: --kanjidic")
     version, date = (
         match.group(1).decode("ascii", "replace") if (match := re.search(pattern, head)) else "unknown"
         for pattern in (rb"<database_version>([^<]{1,40})<", rb"<date_of_creation>([^<]{1,40})<")
@@ -199,29 +199,20 @@ def find_kanjivg(named: Path | None) -> tuple[list[tuple[str, bytes]], Source]:
     """
     if named is None:
         origin, files, version = _packaged()
-    elif named.is_dir():
-        origin, version = str(named), "unknown"
-        folder = named / "kanji" if (named / "kanji").is_dir() else named
-        files = [(path.name, path.read_bytes()) for path in sorted(folder.glob("*.svg")) if _is_main(path.name)]
-    elif not named.is_file():
-        raise UserError(f"--kanjivg {named}: no such file or folder")
-    elif zipfile.is_zipfile(named):
-        origin, files, version = str(named), _zipped(named), "unknown"
+    elif not named.exists():
+        raise UserError(f"--kanjivg {named}: no such file or folder. Releases: {KANJIVG_URL}")
     else:
-        origin, files, version = str(named), list(_from_xml(named)), "unknown"
+        with readable(named, "--kanjivg"):
+            files = _from_folder(named) if named.is_dir() else _from_release(named)
+        stamp = re.search(r"20\d{6}", named.name)
+        origin, version = str(named), stamp.group() if stamp else "unknown"
     if not files:
-        raise UserError(f"{origin}: no file of KanjiVG in it, such as 06f22.svg. Releases: {KANJIVG_URL}; flag: --kanjivg")
+        raise UserError(f"{origin}: no file of KanjiVG in it, such as 06f22.svg. Name another: --kanjivg")
     digest = hashlib.sha256()
     for name, data in files:
         digest.update(f"{name}\0{len(data)}\0".encode() + data)
-    if version == "unknown" and named is not None and (stamp := re.search(r"20\d{6}", named.name)):
-        version = stamp.group()
-    date = f"{version[:4]}-{version[4:6]}-{version[6:8]}" if re.fullmatch(r"20\d{6}.*", version) else "unknown"
+    date = re.sub(r"(20\d\d)(\d\d)(\d\d).*", r"\1-\2-\3", version)
     return files, Source("KanjiVG", version, date, digest.hexdigest(), origin)
-
-
-def _is_main(name: str) -> bool:
-    return re.fullmatch(r"[0-9a-f]{5,6}\.svg", name) is not None
 
 
 def _packaged() -> tuple[str, list[tuple[str, bytes]], str]:
@@ -230,25 +221,38 @@ def _packaged() -> tuple[str, list[tuple[str, bytes]], str]:
         package = importlib.metadata.distribution("kanjivg")
     except importlib.metadata.PackageNotFoundError:
         raise UserError(
-            f"KanjiVG cannot be had: its package is not installed. Run: pip install -r requirements.txt\n"
+            "KanjiVG cannot be had: its package is not installed. Run: pip install -r requirements.txt\n"
             f"Or fetch a release from {KANJIVG_URL}, then: --kanjivg PATH"
         ) from None
     folder = Path(str(package.locate_file("kanji")))
-    files = [(path.name, path.read_bytes()) for path in sorted(folder.glob("*.svg")) if _is_main(path.name)]
-    return f"package kanjivg {package.version}", files, package.version
+    with readable(folder, "--kanjivg"):
+        return f"package kanjivg {package.version}", _from_folder(folder), package.version
 
 
-def _zipped(path: Path) -> list[tuple[str, bytes]]:
+def _is_main(name: str) -> bool:
+    return re.fullmatch(r"[0-9a-f]{5,6}\.svg", name) is not None
+
+
+def _from_folder(folder: Path) -> list[tuple[str, bytes]]:
+    if (folder / "kanji").is_dir():
+        folder = folder / "kanji"
+    return [(path.name, path.read_bytes()) for path in sorted(folder.glob("*.svg")) if _is_main(path.name)]
+
+
+def _from_release(path: Path) -> list[tuple[str, bytes]]:
+    """The main files in a release: the zip of SVG files, or the single XML file."""
+    if not zipfile.is_zipfile(path):
+        from kanjivg import svg_files_of_xml
+
+        return [(name, data) for name, data in svg_files_of_xml(path) if _is_main(name)]
+    with zipfile.ZipFile(path) as archive:
+        names = sorted(name for name in archive.namelist() if _is_main(name.rpartition("/")[2]))
+        return [(name.rpartition("/")[2], _unzipped(archive, name)) for name in names]
+
+
+def _unzipped(archive: zipfile.ZipFile, name: str) -> bytes:
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = sorted(name for name in archive.namelist() if _is_main(name.rpartition("/")[2]))
-            return [(name.rpartition("/")[2], archive.read(name)) for name in names]
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-        raise UserError(f"{path}: cut off or corrupt zip ({error}). Releases: {KANJIVG_URL}; flag: --kanjivg") from None
-
-
-def _from_xml(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The characters of a release's single XML file, each as an SVG file of its own."""
-    from kanjivg import svg_files_of_xml
-
-    yield from svg_files_of_xml(path)
+        with archive.open(name) as stream:
+            return stream.read(_MOST_UNZIPPED)
+    except RuntimeError as error:  # encrypted, or packed in a way that Python cannot unpack
+        raise zipfile.BadZipFile(str(error)) from None
