@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from cache import EncodedRows
+from cache import EncodedRows, to_device
 from draws import Draws
 
 
@@ -59,4 +59,4 @@ class Batches:
         return batches
 
     def _move(self, tensor: torch.Tensor) -> torch.Tensor:
-        return (tensor.pin_memory() if self._device.type == "cuda" else tensor).to(self._device, non_blocking=True)
+        return to_device(tensor, self._device)

@@ -9,6 +9,7 @@ picture alone, and two runs or two sets share what they have in common.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
 
 from bases import module_hash
 from captioned_dataset import Row, load_picture
@@ -106,9 +108,13 @@ class EncodedRows:
         if bool((places < 0).any()):
             raise IndexError("a row or caption was drawn that was not encoded")
         if table.device == self._device:
-            return table[places.to(self._device)]
-        found = table[places]
-        return (found.pin_memory() if self._device.type == "cuda" else found).to(self._device, non_blocking=True)
+            return table[to_device(places, self._device)]
+        return to_device(table[places], self._device)
+
+
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Move a CPU tensor without waiting for the device: from pinned memory, or the copy would wait for its queue."""
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 def with_stroke_tag(caption: str, strokes: int) -> str:
@@ -128,9 +134,9 @@ def encode_rows(pipeline: StableDiffusionPipeline, rows: Sequence[Row], wanted: 
     texts = {place: _caption_text(rows, *place) for place in map(tuple, wanted.nonzero().tolist())}
     keys = {text: hashlib.sha256(text.encode()).hexdigest() for text in ["", *dict.fromkeys(texts.values())]}
 
-    moments = _moment_store(pipeline.vae, cache_dir, resolution)
-    states = _text_store(pipeline, cache_dir, dtype)
-    with _one_builder(cache_dir):
+    with _one_builder(cache_dir):  # opened under the lock: another process may have just added what is wanted
+        moments = _moment_store(pipeline.vae, cache_dir, resolution)
+        states = _text_store(pipeline, cache_dir, dtype)
         _encode_pictures(pipeline.vae, moments, pictures, resolution, device)
         _encode_captions(pipeline, states, keys, device)
 
@@ -164,8 +170,16 @@ def _moment_store(vae: AutoencoderKL, cache_dir: Path, resolution: int) -> Recor
 
 def _text_store(pipeline: StableDiffusionPipeline, cache_dir: Path, dtype: torch.dtype) -> RecordStore:
     tokens, width = pipeline.tokenizer.model_max_length, pipeline.text_encoder.config.hidden_size
-    folder = cache_dir / f"text-{module_hash(pipeline.text_encoder)[:16]}-{tokens}-{str(dtype).removeprefix('torch.')}"
+    encoder = hashlib.sha256((module_hash(pipeline.text_encoder) + _tokenizer_text(pipeline.tokenizer)).encode())
+    folder = cache_dir / f"text-{encoder.hexdigest()[:16]}-{tokens}-{str(dtype).removeprefix('torch.')}"
     return RecordStore(folder, (tokens, width), dtype)
+
+
+def _tokenizer_text(tokenizer: PreTrainedTokenizerBase) -> str:
+    """All that decides how a tokenizer splits and pads, as text: two bases may share an encoder and not this."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    return f"{rules}{tokenizer.pad_token}{tokenizer.special_tokens_map}"
 
 
 def _encode_pictures(vae: AutoencoderKL, store: RecordStore, rows: Sequence[Row], resolution: int,
@@ -212,6 +226,7 @@ def _one_builder(cache_dir: Path) -> Iterator[None]:
     """Let one process at a time add to the cache; another run waits for it and then finds the records there."""
     import fcntl
 
+    cache_dir.mkdir(parents=True, exist_ok=True)
     with (cache_dir / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

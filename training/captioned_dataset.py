@@ -40,8 +40,11 @@ class Row:
 
     @property
     def strokes(self) -> int | None:
-        """The stroke count, where the set has one (a set of anything else has none)."""
-        return self.facts.get("strokes")
+        """The stroke count, where the set has one (a set of anything else has none); a CSV has it as text."""
+        strokes = self.facts.get("strokes")
+        if isinstance(strokes, str):
+            return int(strokes) if strokes.isdecimal() else None
+        return strokes if isinstance(strokes, int) else None
 
     @property
     def is_composed(self) -> bool:
@@ -135,6 +138,8 @@ def _read_metadata(root: Path) -> tuple[list[tuple[str, dict[str, Any]]], list[s
     if jsonl.is_file():
         for number, line in enumerate(jsonl.read_bytes().splitlines(), 1):
             place = f"{jsonl.name} line {number}"
+            if not line.strip():
+                continue
             try:
                 entry = json.loads(line)
             except ValueError:
@@ -146,7 +151,9 @@ def _read_metadata(root: Path) -> tuple[list[tuple[str, dict[str, Any]]], list[s
                 problems.append(f"{place}: not a JSON object")
     elif table.is_file():
         with table.open(encoding="utf8", newline="") as file:
-            entries = [(f"{table.name} row {number}", row) for number, row in enumerate(csv.DictReader(file), 2)]
+            for number, row in enumerate(csv.DictReader(file), 2):
+                entry = {key: value or None for key, value in row.items() if key}
+                entries.append((f"{table.name} row {number}", entry))
     else:
         raise DatasetError(f"{root}: no metadata.jsonl (or metadata.csv). It holds one row a picture: "
                            '{"file_name": "moon.png", "text": "moon"}')

@@ -1,9 +1,9 @@
 """Checkpoints that are whole or not there, and that say of themselves what they hold.
 
 A checkpoint is a folder `checkpoint-000500/` of safetensors files and one `manifest.json`, written last, with the
-SHA-256 of each. It is built under a temporary name, synced to disk, renamed, read back and verified; only then are
-older ones removed, and never the last good one. Nothing is pickled: safetensors loads a flipped bit without a word,
-hence the digests.
+SHA-256 of each and of itself. It is built under a temporary name, synced to disk, renamed, read back and verified; only
+then are older ones removed, and never the last good one. Nothing is pickled: safetensors loads a flipped bit without a
+word, hence the digests.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 MANIFEST = "manifest.json"
+OWN_DIGEST = "manifest_sha256"  # the manifest's digest of itself; absent from those of the first version
 FORMAT = 1  # of the manifest; raised when an older reader could not read a newer checkpoint
 _NAME = re.compile(r"checkpoint-(\d{6,})")
 _TEMPORARY = ".tmp-checkpoint-"
@@ -64,17 +66,19 @@ def save(run_dir: Path, step: int, files: Mapping[str, Tensors], facts: Mapping[
     final = run_dir / checkpoint_name(step)
     if _is_whole(final):  # a step is a function of (seed, step): it would be written with the same content
         return final
+    for abandoned in run_dir.glob(f"{_TEMPORARY}*"):  # of a run that was killed here
+        _remove(abandoned)
     building = run_dir / f"{_TEMPORARY}{step:06d}"
-    _remove(building)
-    building.mkdir(parents=True)
     try:
+        building.mkdir(parents=True)
         digests = {}
         for name, tensors in files.items():
             path = building / f"{name}.safetensors"
-            save_file({key: tensor.detach().contiguous().cpu() for key, tensor in tensors.items()}, path)
+            _write_tensors(path, tensors)
             _sync(path)
             digests[path.name] = sha256(path)
         manifest = {"format": FORMAT, "step": step, "sha256": digests, **facts}
+        manifest[OWN_DIGEST] = _own_digest(manifest)
         _write_synced(building / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
         _sync(building)
         _remove(final)  # a damaged one of the same step, if any
@@ -85,7 +89,7 @@ def save(run_dir: Path, step: int, files: Mapping[str, Tensors], facts: Mapping[
         raise
     verify(final)
     if limit is not None:
-        prune(run_dir, limit)
+        prune(run_dir, step, limit)
     return final
 
 
@@ -97,6 +101,9 @@ def verify(path: Path) -> Checkpoint:
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf8"))
         step, digests, version = int(manifest["step"]), dict(manifest["sha256"]), manifest["format"]
+        own = manifest.pop(OWN_DIGEST, None)
+        if own is not None and own != _own_digest(manifest):
+            raise ValueError("it was changed: its SHA-256 is another")
     except FileNotFoundError:
         raise CheckpointError(f"{path}: {MANIFEST} is missing") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -115,7 +122,7 @@ def verify(path: Path) -> Checkpoint:
     return Checkpoint(path, step, facts)
 
 
-def latest(run_dir: Path, warn=print) -> Checkpoint | None:
+def latest(run_dir: Path, warn: Callable[[str], None] = print) -> Checkpoint | None:
     """The newest whole checkpoint of a run, by step and not by clock; why a newer one is skipped goes to `warn`."""
     for path in reversed(listing(run_dir)):
         try:
@@ -131,11 +138,14 @@ def listing(run_dir: Path) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
-def prune(run_dir: Path, limit: int) -> None:
-    """Remove all but the newest `limit` checkpoints (at least one). Called only after the newest has been verified."""
-    for path in listing(run_dir)[: -max(1, limit)]:
-        _remove(path)
-    for path in run_dir.glob(f"{_TEMPORARY}*"):
+def prune(run_dir: Path, newest: int, limit: int) -> None:
+    """Of the checkpoints up to step `newest`, which was just verified, keep the last `limit` (at least that one).
+
+    What bears a later step is left alone: it may be damaged, and must not count for the one that is kept.
+    """
+    until = run_dir / checkpoint_name(newest)
+    known = listing(run_dir)
+    for path in known[: known.index(until) + 1][: -max(1, limit)]:
         _remove(path)
 
 
@@ -175,6 +185,17 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Tensors) -
             tensor = torch.empty_like(weight, dtype=tensor.dtype).copy_(tensor)
         state.setdefault(int(index), {})[name] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _own_digest(manifest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _write_tensors(path: Path, tensors: Tensors) -> None:
+    try:
+        save_file({key: tensor.detach().contiguous().cpu() for key, tensor in tensors.items()}, path)
+    except SafetensorError as error:  # its name for an OSError
+        raise OSError(f"{path}: cannot be written ({error})") from error
 
 
 def _write_synced(path: Path, text: str) -> None:

@@ -32,14 +32,13 @@ from command_line import UserError, parse
 from picture_grid import captioned_grid
 from quiet import known_noise_off
 from run_folder import write_atomically
-from sampling import sample, use_fast_sampler
+from sampling import batch_size_for, sample, use_fast_sampler
 from stop_signals import Stopped, StopSignals
 
 with known_noise_off():
     from diffusers import StableDiffusionPipeline
 
 GRID = "collated_examples.png"
-BATCH_LATENTS = 16 * 16 * 16  # latent positions drawn at once: 16 glyphs of 128 px, or one picture of 512 px
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,7 @@ def draw(pipeline: StableDiffusionPipeline, orders: Sequence[Order], config: Gen
     use_fast_sampler(pipeline)
     text = encode_prompts(pipeline, [*(order.prompt for order in orders), ""], device)
     side = pipeline.unet.config.sample_size
-    batch_size = max(1, BATCH_LATENTS // side**2)
+    batch_size = batch_size_for(side)
     with tqdm(total=len(orders), desc="drawing", unit="picture") as bar:
         for start in range(0, len(orders), batch_size):
             batch = slice(start, start + batch_size)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from accelerate import Accelerator
 from diffusers import UNet2DConditionModel
-from diffusers.training_utils import EMAModel
+from diffusers.training_utils import EMAModel, cast_training_params
 
 import checkpoints
 from config import TrainConfig
 from learning_rate import learning_rate
 
 LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")  # the attention's projections, as diffusers' LoRA script has them
+PRECISIONS = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class Learner:
@@ -25,48 +26,68 @@ class Learner:
         self.config, self.accelerator, self.unet = config, accelerator, unet
         unet.requires_grad_(config.lora_rank is None)
         if config.lora_rank is not None:
-            _add_lora(unet, config.lora_rank, config.seed)
+            _add_lora(unet, config)
         unet.to(accelerator.device, memory_format=torch.channels_last).train()
         if config.gradient_checkpointing:
             unet.enable_gradient_checkpointing()
         self.trained = {name: weight for name, weight in unet.named_parameters() if weight.requires_grad}
-        adamw = torch.optim.AdamW(
+        self.adamw = torch.optim.AdamW(
             self.trained.values(), lr=config.learning_rate, betas=(config.adam_beta1, config.adam_beta2),
             weight_decay=config.adam_weight_decay, eps=config.adam_epsilon, fused=True)
-        self.optimizer = accelerator.prepare_optimizer(adamw)
-        self.ema = EMAModel(list(self.trained.values()), decay=config.ema_decay, foreach=True) if config.use_ema else None
+        self.optimizer = accelerator.prepare_optimizer(self.adamw)
+        self.ema = EMAModel(self.trained.values(), decay=config.ema_decay) if config.use_ema else None
         self.forward = self._wrapped()
 
+    def gathering(self, last: bool) -> AbstractContextManager[None]:
+        """Around the passes of one accumulation step: processes share their gradients in the last one only."""
+        return nullcontext() if last or self.accelerator.num_processes == 1 else self.forward.no_sync()
+
     def update(self, step: int) -> torch.Tensor:
-        """Apply the gathered gradients as update number `step`; returns the gradients' norm, on the device."""
+        """Apply the gathered gradients as update number `step`; returns the gradients' norm, on the device.
+
+        Where that is not finite the update changes nothing, and the device is not asked: fused AdamW reads a flag of
+        its own there, which under fp16 is the gradient scaler's.
+        """
         norm = self.accelerator.clip_grad_norm_(self.trained.values(), self.config.max_grad_norm)
-        for group in self.optimizer.param_groups:
+        if self.accelerator.scaler is None:
+            self.adamw.found_inf = (~torch.isfinite(norm)).float()
+        for group in self.adamw.param_groups:
             group["lr"] = learning_rate(self.config, step)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema is not None:
-            self.ema.step(self.trained.values())
+            self._average()
         return norm
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """EMAModel.step in one pass over the weights and without a copy of them."""
+        self.ema.optimization_step += 1
+        decay = self.ema.get_decay(self.ema.optimization_step)
+        torch._foreach_lerp_(self.ema.shadow_params, list(self.trained.values()), 1.0 - decay)
 
     @contextmanager
     def averaged(self) -> Iterator[UNet2DConditionModel]:
-        """The UNet in evaluation with its averaged weights; the ones in training come back afterwards."""
-        live = [weight.detach().clone() for weight in self.trained.values()] if self.ema is not None else []
-        if self.ema is not None:
-            self.ema.copy_to(self.trained.values())
+        """The UNet in evaluation with its averaged weights; the ones in training come back afterwards.
+
+        The two change places, so no memory is needed. Not to be broken into by a signal: defer it around this.
+        """
+        self._change_places()
         self.unet.eval()
         try:
             yield self.unet
         finally:
             self.unet.train()
-            with torch.no_grad():
-                for weight, kept in zip(self.trained.values(), live, strict=bool(live)):
-                    weight.copy_(kept)
+            self._change_places()
+
+    def _change_places(self) -> None:
+        for shadow, weight in zip(self.ema.shadow_params if self.ema else (), self.trained.values(), strict=False):
+            shadow.data, weight.data = weight.data, shadow.data
 
     def files(self) -> dict[str, checkpoints.Tensors]:
         """The tensors of a checkpoint."""
         files = {"unet": {name: weight.detach() for name, weight in self.trained.items()},
-                 "optimizer": checkpoints.optimizer_tensors(self.optimizer.optimizer)}
+                 "optimizer": checkpoints.optimizer_tensors(self.adamw)}
         if self.ema is not None:
             files["ema"] = dict(zip(self.trained, self.ema.shadow_params, strict=True))
         return files
@@ -79,15 +100,15 @@ class Learner:
     def load(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Go back to a checkpoint. All files are read before any weight changes."""
         weights, moments = checkpoint.tensors("unet"), checkpoint.tensors("optimizer")
-        average = checkpoint.tensors("ema") if self.ema is not None else {}
-        if weights.keys() != self.trained.keys():
+        averages = checkpoint.tensors("ema") if self.ema is not None else weights
+        if not weights.keys() == averages.keys() == self.trained.keys():
             raise checkpoints.CheckpointError(f"{checkpoint.path}: holds other weights than this base has")
         with torch.no_grad():
-            for name, weight in self.trained.items():
+            for number, (name, weight) in enumerate(self.trained.items()):
                 weight.copy_(weights[name])
-            for shadow, name in zip(self.ema.shadow_params if self.ema else [], average and self.trained, strict=True):
-                shadow.copy_(average[name])
-        checkpoints.load_optimizer_tensors(self.optimizer.optimizer, moments)
+                if self.ema is not None:
+                    self.ema.shadow_params[number].copy_(averages[name])
+        checkpoints.load_optimizer_tensors(self.adamw, moments)
         if self.ema is not None:
             self.ema.optimization_step = checkpoint.step
         if self.accelerator.scaler is not None:
@@ -96,17 +117,22 @@ class Learner:
     def _wrapped(self) -> torch.nn.Module:
         """The UNet as the loop calls it: shared between processes, compiled."""
         forward: torch.nn.Module = self.unet
+        if self.config.compile:
+            forward = torch.compile(forward)
         if self.accelerator.num_processes > 1:
             on_gpu = self.accelerator.device.type == "cuda"
             forward = torch.nn.parallel.DistributedDataParallel(
                 forward, device_ids=[self.accelerator.device.index] if on_gpu else None)
-        return torch.compile(forward) if self.config.compile else forward
+        return forward
 
 
-def _add_lora(unet: UNet2DConditionModel, rank: int, seed: int) -> None:
+def _add_lora(unet: UNet2DConditionModel, config: TrainConfig) -> None:
+    """Add the adapter in fp32 to a base that is kept in the precision of the arithmetic: it is never updated."""
     from peft import LoraConfig
 
+    unet.to(PRECISIONS[config.mixed_precision])
     with torch.random.fork_rng():
-        torch.manual_seed(seed)  # the adapter's first weights are part of the run
-        unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian",
+        torch.manual_seed(config.seed)  # the adapter's first weights are part of the run
+        unet.add_adapter(LoraConfig(r=config.lora_rank, lora_alpha=config.lora_rank, init_lora_weights="gaussian",
                                     target_modules=list(LORA_TARGETS)))
+    cast_training_params(unet, torch.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
@@ -26,8 +27,10 @@ def text(config: TrainConfig, facts: dict[str, Any]) -> str:
         license=_BASE_LICENSES.get(base, "other"), library_name="diffusers", pipeline_tag="text-to-image",
         base_model=base if base.count("/") == 1 and not base.startswith((".", "/")) else None,
         tags=["stable-diffusion", "diffusers", "text-to-image", "kanji", *(["lora"] if config.lora_rank else [])])
+    if data.base_model is None:
+        base = Path(base).name  # a folder of this machine is nobody else's business
     settings = {name: value for name, value in as_json(config).items()
-                if name not in ("output_dir", "cache_dir", "train_data_dir")}
+                if name not in ("output_dir", "cache_dir", "train_data_dir", "pretrained_model_name_or_path")}
     prompts = ", ".join(config.validation_prompts)
     return str(ModelCard(f"""---
 {data.to_yaml()}

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
+from safetensors.torch import save_file
 
 import model_card
 from bases import load_pipeline
@@ -15,7 +16,7 @@ from config import TrainConfig
 from quiet import known_noise_off
 from sampling import use_fast_sampler
 
-UPLOADED = ("pipeline", "samples", "metrics.jsonl", "config.json")  # of the run folder; command.txt stays here
+KOHYA_FILE = "kohya_lora.safetensors"
 
 
 class PublishError(Exception):
@@ -25,8 +26,8 @@ class PublishError(Exception):
 def save_pipeline(config: TrainConfig, unet: UNet2DConditionModel, facts: dict[str, Any], grid: Path) -> Path:
     """Write `pipeline/` of the run folder: the base with the trained UNet, in safetensors, and its card with the grid.
 
-    The folder appears whole: it is written under a temporary name first. A LoRA is written beside it as
-    `lora/pytorch_lora_weights.safetensors` and fused into the pipeline.
+    The folder appears whole: it is written under a temporary name first. A LoRA is fused into the pipeline, and written
+    beside it as `lora/pytorch_lora_weights.safetensors` and, for other programs, `lora/kohya_lora.safetensors`.
     """
     final, building = config.output_dir / "pipeline", config.output_dir / ".tmp-pipeline"
     shutil.rmtree(building, ignore_errors=True)
@@ -60,9 +61,69 @@ def _plain_copy(trained: UNet2DConditionModel, base: UNet2DConditionModel) -> UN
 
 
 def _save_lora(unet: UNet2DConditionModel, folder: Path) -> None:
+    """Write the adapter in two forms: that of `load_lora_weights`, and that of AUTOMATIC1111 and ComfyUI (kohya's)."""
     from diffusers import StableDiffusionPipeline
-    from diffusers.utils import convert_state_dict_to_diffusers
+    from diffusers.utils import convert_state_dict_to_diffusers, convert_state_dict_to_kohya
     from peft.utils import get_peft_model_state_dict
 
-    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
-    StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=layers, safe_serialization=True)
+    adapter = {name: weight.detach().cpu().contiguous() for name, weight in get_peft_model_state_dict(unet).items()}
+    StableDiffusionPipeline.save_lora_weights(
+        folder, unet_lora_layers=convert_state_dict_to_diffusers(adapter), safe_serialization=True)
+    save_file(convert_state_dict_to_kohya({f"unet.{name}": weight for name, weight in adapter.items()}),
+              folder / KOHYA_FILE)
+
+
+def check(config: TrainConfig) -> None:
+    """Before anything is trained: whether what is to be pushed could be. Raises PublishError."""
+    if not (config.push_to_hub or config.push_dataset):
+        return
+    from huggingface_hub import HfApi, get_token
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if get_token() is None:
+        raise PublishError("--push_to_hub and --push_dataset need a hub token: log in with `hf auth login`, or set "
+                           "HF_TOKEN; or leave the flag out and push later with the same command.")
+    try:
+        HfApi().whoami()
+    except HfHubHTTPError as error:
+        raise PublishError(f"the hub refuses the token ({_first_line(error)}): log in anew with `hf auth login`, or "
+                           "mend HF_TOKEN.") from None
+    except Exception as error:  # no route, no name, a proxy's refusal: each client names them its way
+        raise PublishError(f"the hub cannot be reached ({type(error).__name__}); leave --push_to_hub and "
+                           "--push_dataset out and push later with the same command.") from None
+
+
+def push(config: TrainConfig) -> None:
+    """Send what the settings ask for: the run's result in one commit, the dataset folder with its card.
+
+    Raises PublishError where the hub refuses; the same command tries again. Settings and command line stay here: the
+    card tells what others need, and has no paths of this machine.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    api, name = HfApi(), config.hub_model_id or config.output_dir.resolve().name
+    try:
+        if config.push_to_hub:
+            repo = api.create_repo(name, exist_ok=True).repo_id
+            files = [CommitOperationAdd(path_in_repo, str(path)) for path_in_repo, path in result_files(config)]
+            print(f"model:    {api.create_commit(repo, files, commit_message='Trained pipeline').repo_url}")
+        if config.push_dataset:
+            repo = api.create_repo(f"{name}-dataset", repo_type="dataset", exist_ok=True).repo_id
+            api.upload_large_folder(repo, config.train_data_dir, repo_type="dataset", print_report=False)
+            print(f"dataset:  {api.endpoint}/datasets/{repo}")
+    except Exception as error:
+        raise PublishError(f"the hub did not take it ({_first_line(error)}). The result lies in {config.output_dir}; "
+                           "the same command tries again.") from error
+
+
+def result_files(config: TrainConfig) -> list[tuple[str, Path]]:
+    """What is pushed of a run, by its path in the repository, which is itself a pipeline folder."""
+    run = config.output_dir
+    roots = [(run / "pipeline", ""), (run / "samples", "samples/"), (run / "lora", "lora/")]
+    files = [(prefix + path.relative_to(root).as_posix(), path)
+             for root, prefix in roots for path in sorted(root.rglob("*")) if path.is_file()]
+    return [*files, ("metrics.jsonl", run / "metrics.jsonl")]
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

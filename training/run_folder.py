@@ -16,7 +16,7 @@ from typing import IO, Any
 import torch
 from PIL import Image
 
-from config import FREE_AT_RESUME, TrainConfig, as_json
+from config import TrainConfig, as_json
 
 CONFIG, COMMAND, METRICS, FINISHED = "config.json", "command.txt", "metrics.jsonl", "finished.json"
 REPORTED_PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "peft", "safetensors")
@@ -56,16 +56,6 @@ class RunFolder:
             if report is not None:
                 report.close()
         self._lock.close()
-
-    def stored_settings(self) -> dict[str, Any] | None:
-        """The settings the run was started with, or None in a new folder. Raises RunError where they are torn."""
-        try:
-            return json.loads((self.path / CONFIG).read_text(encoding="utf8"))["settings"]
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{self.path / CONFIG}: cannot be read ({error}); the run's settings are lost. "
-                           "Name another --output_dir.") from None
 
     def write_settings(self, config: TrainConfig, facts: dict[str, Any]) -> None:
         """Write config.json (settings, versions, hashes) and add the exact command to command.txt."""
@@ -119,15 +109,10 @@ def is_finished(path: Path, config: TrainConfig) -> bool:
 
 def finished_facts(config: TrainConfig) -> dict[str, Any]:
     """What finished.json says: the settings that make the result."""
-    shown_only = {"dry_run", "resume_from_checkpoint", "logging_steps", "report_to", "cache_budget", "cache_dir"}
-    return {name: value for name, value in as_json(config).items() if name not in shown_only}
-
-
-def differing_settings(stored: dict[str, Any], config: TrainConfig) -> list[str]:
-    """The settings that must not differ between a run and its continuation but do, each in words."""
-    now = as_json(config)
-    return [f"--{name}: was {stored.get(name)!r}, is {now[name]!r}" for name in now
-            if name not in FREE_AT_RESUME and stored.get(name) != now[name]]
+    left_out = {"dry_run", "resume_from_checkpoint", "logging_steps", "report_to", "cache_budget", "cache_dir"}
+    if config.num_train_epochs is not None:
+        left_out.add("max_train_steps")  # which is worked out from it once the rows are counted
+    return {name: value for name, value in as_json(config).items() if name not in left_out}
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -8,6 +8,13 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 from PIL import Image
 
+BATCH_LATENTS = 16 * 16 * 16  # latent positions drawn at once: 16 glyphs of 128 px, or one picture of 512 px
+
+
+def batch_size_for(latent_side: int) -> int:
+    """How many pictures are drawn at once: few enough for a device that is full of training."""
+    return max(1, BATCH_LATENTS // latent_side**2)
+
 
 def use_fast_sampler(pipeline: StableDiffusionPipeline) -> None:
     """Give a pipeline DPM-Solver++ (2M) on the noise schedule that its own scheduler has: 20 steps are enough."""

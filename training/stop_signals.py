@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class Stopped(Exception):
+class Stopped(Exception):  # noqa: N818 - being stopped is no error
     """The run was asked to stop; `exit_status` is 128 plus the signal's number (143 or 130)."""
 
     def __init__(self, number: int) -> None:
@@ -18,12 +18,15 @@ class Stopped(Exception):
 
 
 class StopSignals:
-    """While entered, a signal raises Stopped: at once where work can be dropped, after the section where it cannot."""
+    """While entered, a signal raises Stopped once: at once where work can be dropped, else where the section ends.
 
-    def __init__(self, always_deferred: bool = False) -> None:
-        """`always_deferred` only notes signals (several processes must agree on the step that they stop at)."""
+    Once Stopped is raised the work is winding up, and further signals change nothing.
+    """
+
+    def __init__(self) -> None:
+        """No signal has come in."""
         self.received: int | None = None
-        self._always_deferred = always_deferred
+        self._raised = False
         self._depth = 0
         self._previous: dict[int, object] = {}
 
@@ -40,20 +43,22 @@ class StopSignals:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """A section that a signal does not break into: an update, a checkpoint."""
+        """A section that a signal does not break into: an update, a checkpoint. Stopped is raised where it ends."""
         self._depth += 1
         try:
             yield
         finally:
             self._depth -= 1
+        if not self._depth:
+            self.check()
 
     def check(self) -> None:
-        """Raise Stopped where a signal has come in."""
-        if self.received is not None:
+        """Raise Stopped where a signal has come in, within a deferred section too."""
+        if self.received is not None and not self._raised:
+            self._raised = True
             raise Stopped(self.received)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        first = self.received is None
         self.received = self.received or number
-        if first and not self._depth and not self._always_deferred:
-            raise Stopped(number)
+        if not self._depth:
+            self.check()

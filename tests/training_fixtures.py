@@ -1,0 +1,171 @@
+"""Small Stable Diffusion pipelines of random weights, small captioned sets, and trainers that can be killed.
+
+A trainer is forked from the test's process, which has the libraries loaded already, so that a kill costs a fraction of
+a second and not ten.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw
+
+from config import TrainConfig
+from quiet import known_noise_off
+
+with known_noise_off():
+    from diffusers import AutoencoderKL, DDIMScheduler, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+WORDS = ("moon", "water", "tree", "fire", "gold", "eat", "fish", "person", "king", "horse", "wind", "love")
+
+
+def tokenizer() -> CLIPTokenizer:
+    """A CLIP tokenizer that knows letters and digits, 77 tokens."""
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789,"
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer(vocab={token: place for place, token in enumerate(tokens)}, merges=[], model_max_length=77)
+
+
+def save_base(folder: Path, kind: str = "sd1", channels: int = 3) -> Path:
+    """Save a random pipeline of 32 px pictures: `sd1` (epsilon, PNDM) or `sd2` (v, wider text, linear projections)."""
+    torch.manual_seed(0)
+    width = 32 if kind == "sd1" else 48
+    text_encoder = CLIPTextModel(CLIPTextConfig(
+        vocab_size=76, hidden_size=width, intermediate_size=2 * width, num_hidden_layers=2, num_attention_heads=4,
+        max_position_embeddings=77, hidden_act="quick_gelu" if kind == "sd1" else "gelu", bos_token_id=74,
+        eos_token_id=75))
+    unet = UNet2DConditionModel(
+        sample_size=16, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(32, 64),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=width, attention_head_dim=4 if kind == "sd1" else (2, 4),
+        use_linear_projection=kind == "sd2", norm_num_groups=8)
+    vae = AutoencoderKL(
+        in_channels=channels, out_channels=channels, latent_channels=4, block_out_channels=(16, 32), norm_num_groups=8,
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, sample_size=32)
+    schedule = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+    scheduler = (PNDMScheduler(skip_prk_steps=True, set_alpha_to_one=False, **schedule) if kind == "sd1" else
+                 DDIMScheduler(prediction_type="v_prediction", clip_sample=False, set_alpha_to_one=False, **schedule))
+    with known_noise_off():
+        StableDiffusionPipeline(
+            vae=vae, unet=unet, text_encoder=text_encoder, tokenizer=tokenizer(), scheduler=scheduler,
+            safety_checker=None, feature_extractor=None, requires_safety_checker=False).save_pretrained(folder)
+    return folder
+
+
+def save_dataset(folder: Path, count: int = 12, side: int = 32) -> Path:
+    """Save `count` grey pictures with one or two captions each, half of them composed, as the kanji set has them."""
+    train = folder / "train"
+    train.mkdir(parents=True)
+    lines = []
+    for number in range(count):
+        picture = Image.new("L", (side, side), "white")
+        ImageDraw.Draw(picture).line((2, number + 2, side - 3, side - number - 3), fill="black", width=2)
+        picture.save(train / f"{number:05x}.png")
+        word = WORDS[number % len(WORDS)]
+        captions = [word] if number % 3 else [word, f"{word} {WORDS[(number + 5) % len(WORDS)]}"]
+        lines.append({"file_name": f"{number:05x}.png", "text": word, "captions": captions, "strokes": number % 9 + 1,
+                      "grade": 1 if number % 4 == 0 else None, "kind": "composed" if number % 2 else "real"})
+    (train / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def small_config(base: Path, data: Path, output: Path, **changes) -> TrainConfig:
+    """Settings of a run that takes seconds: 6 steps of 4 pictures at 32 px, fp32, two prompts."""
+    settings = {
+        "pretrained_model_name_or_path": str(base), "train_data_dir": data, "output_dir": output,
+        "cache_dir": output.parent / "cache", "resolution": 32, "train_batch_size": 4, "max_train_steps": 6,
+        "learning_rate": 1e-3, "lr_warmup_steps": 2, "mixed_precision": "no", "checkpointing_steps": 100,
+        "validation_prompts": ("moon", "water tree"), "validation_steps": 0, "num_inference_steps": 2,
+        "logging_steps": 1, "report_to": "none", "device": "cpu"}
+    return replace(TrainConfig(), **{**settings, **changes})
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a forked trainer ended: its exit status, or minus the signal that killed it, and what it printed."""
+
+    status: int
+    output: str
+
+
+def forked(work: Callable[[], object], output: Path, timeout_s: int = 120) -> Ended:
+    """Run `work` in a forked process and wait for it. An uncaught exception ends it with status 70."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        _be_the_child(work, output, timeout_s)
+    _, status = os.waitpid(child, 0)
+    return Ended(os.waitstatus_to_exitcode(status), output.read_text(errors="replace"))
+
+
+def _be_the_child(work: Callable[[], object], output: Path, timeout_s: int) -> None:
+    status = 70
+    try:
+        with output.open("w") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.alarm(timeout_s)  # a trainer that hangs fails the test
+        torch.set_num_threads(1)
+        work()
+        status = 0
+    except SystemExit as leaving:
+        if isinstance(leaving.code, str):
+            print(leaving.code, file=sys.stderr)
+        status = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def command_line(config: TrainConfig) -> list[str]:
+    """The flags that give these settings."""
+    from dataclasses import fields
+
+    flags: list[str] = []
+    for field in fields(TrainConfig):
+        value, default = getattr(config, field.name), getattr(TrainConfig(), field.name)
+        if value == default:
+            continue
+        if isinstance(value, bool):
+            flags.append(f"--{field.name}" if value else f"--no_{field.name}")
+        else:
+            flags += [f"--{field.name}", *map(str, value if isinstance(value, tuple) else [value])]
+    return flags
+
+
+def run_main(config: TrainConfig, output: Path, before: Callable[[], object] = lambda: None) -> Ended:
+    """The trainer's own main() under these settings, forked; `before` may lay a trap in it."""
+    import train_text_to_image
+
+    def work() -> None:
+        before()
+        sys.argv = ["train_text_to_image.py", *command_line(config)]
+        train_text_to_image.main()
+
+    return forked(work, output)
+
+
+def metrics(run: Path) -> list[dict]:
+    """The lines of metrics.jsonl."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def same_tensors(one: Path, other: Path, names: Sequence[str] = ("unet", "optimizer", "ema")) -> bool:
+    """Whether two checkpoints hold the same bits."""
+    return all((one / f"{name}.safetensors").read_bytes() == (other / f"{name}.safetensors").read_bytes()
+               for name in names)

@@ -1,0 +1,217 @@
+"""One training run: its parts, the loop, and what happens at the steps where something is due."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from diffusers import StableDiffusionPipeline
+from tqdm import tqdm
+
+import checkpoints
+import publish
+from bases import load_pipeline, module_hash
+from batches import Batch, Batches
+from cache import encode_rows
+from captioned_dataset import Row, dataset_hash
+from config import TrainConfig, as_json
+from draws import Draws, row_weights
+from learner import Learner
+from loss import DiffusionLoss
+from resume import find_checkpoint
+from run_folder import FINISHED, RunFolder, finished_facts, peak_memory_gb, write_atomically
+from stop_signals import Stopped, StopSignals
+from validation import Validation
+
+
+class TrainingError(Exception):
+    """A run that cannot go on; the message says why and what to do."""
+
+
+class TrainingRun:
+    """One run: its parts, in the order in which `run_all` needs them."""
+
+    def __init__(self, config: TrainConfig, accelerator: Accelerator, rows: Sequence[Row], run: RunFolder | None,
+                 stop: StopSignals) -> None:
+        """Load the base, encode what the run will draw, and go back to the last checkpoint.
+
+        `run` is the open run folder in the main process and None in the others.
+        """
+        self.config, self.accelerator, self.run, self.stop = config, accelerator, run, stop
+        self.device = accelerator.device
+        pipeline = load_pipeline(config.pretrained_model_name_or_path, config.revision)
+        self.facts = {"dataset_sha256": dataset_hash(rows), "base_unet_sha256": module_hash(pipeline.unet),
+                      "processes": accelerator.num_processes}
+        found = find_checkpoint(config, self.facts, accelerator.print)
+
+        self.loss = DiffusionLoss(pipeline.scheduler, config.snr_gamma, self.device)
+        self.draws = Draws(
+            rows, config.seed, config.train_batch_size * config.gradient_accumulation_steps * accelerator.num_processes,
+            _latent_shape(pipeline, config.resolution), self.loss.train_timesteps, config.caption_dropout,
+            config.stroke_tag_share, config.noise_offset,
+            row_weights(rows, config.composed_share, config.common_weight))
+        encoded = encode_rows(
+            pipeline, rows, self.draws.wanted(config.max_train_steps), config.cache_dir, config.resolution,
+            torch.float32 if config.mixed_precision == "no" else torch.float16, self.device, config.cache_budget * 1e9)
+        self.batches = Batches(self.draws, encoded, pipeline.vae.config.scaling_factor, config.train_batch_size,
+                               config.gradient_accumulation_steps, accelerator.process_index, self.device)
+        self.validation = Validation(pipeline, config, accelerator)
+        self.learner = Learner(pipeline.unet, config, accelerator)
+        self.step = self.saved = 0
+        if found is not None:
+            self.learner.load(found)
+            self.step = self.saved = found.step
+            accelerator.print(f"going on from {found.path}")
+        self.window: list[torch.Tensor] = []  # losses since the last report, not yet looked at
+        self.window_began = time.perf_counter()
+
+    def run_all(self) -> Path:
+        """Train to the last step, saving and sampling on the way; on a signal, save and raise Stopped."""
+        if self.run is not None:
+            self.run.write_settings(self.config, self.facts)
+            self.run.open_reports(self.step, self.config.report_to == "tensorboard")
+        several = self.accelerator.num_processes > 1  # these stop together, at a step that they agree on
+        try:
+            with self.stop.deferred() if several else nullcontext():
+                self.loop()
+                return self.finish()
+        except Stopped:
+            self.save()
+            self.accelerator.print(f"{checkpoints.checkpoint_name(self.step)} is saved in {self.config.output_dir}",
+                                   file=sys.stderr)
+            raise
+
+    def loop(self) -> None:
+        """The algorithm: draw, predict, weigh, update; and now and then report, save and look."""
+        config = self.config
+        self.window_began = time.perf_counter()
+        with (closing(self.batches.from_step(self.step, config.max_train_steps)) as upcoming,
+              tqdm(total=config.max_train_steps, initial=self.step, desc="training", unit="step",
+                   disable=self.run is None) as bar):
+            for batches in upcoming:
+                with self.stop.deferred():
+                    self.window.append(self.train_step(batches))
+                    self.step += 1
+                bar.update()
+                if self.is_due(config.logging_steps) or self.step == config.max_train_steps:
+                    bar.set_postfix(self.measure())
+                    self.agree_to_stop()
+                if self.is_due(config.checkpointing_steps):
+                    self.save()
+                if self.is_due(config.validation_steps) and self.step < config.max_train_steps:
+                    self.draw_samples()
+
+    def train_step(self, batches: Sequence[Batch]) -> torch.Tensor:
+        """One update; returns its mean loss, on the device, not yet looked at."""
+        losses = []
+        for batch in batches:
+            with self.learner.gathering(last=batch is batches[-1]):
+                with self.accelerator.autocast():
+                    loss = self.loss(self.learner.forward, batch.latents, batch.noise, batch.timesteps, batch.text)
+                self.accelerator.backward(loss.mean() / len(batches))
+            losses.append(loss.detach().mean())
+        loss = torch.stack(losses).mean()
+        if self.device.type == "cpu":  # where looking costs nothing; on a GPU `check` looks before anything is saved
+            self.check([loss], self.step + 1)
+        self.norm = self.learner.update(self.step)
+        return loss
+
+    def is_due(self, every: int) -> bool:
+        """Whether something that is done every so many updates is due now; 0 is never."""
+        return every > 0 and self.step % every == 0
+
+    def measure(self) -> dict[str, str]:
+        """Wait for the device, check and report the losses since the last time; returns them for the progress bar."""
+        self.check(self.window, self.step)
+        mean = self.accelerator.reduce(torch.stack(self.window).mean(), "mean").item()
+        rate = len(self.window) * self.draws.size / (time.perf_counter() - self.window_began)
+        if self.run is not None:
+            self.run.report(self.step, {
+                "loss": mean, "learning_rate": self.learner.adamw.param_groups[0]["lr"],
+                "gradient_norm": self.norm.item(), "images_per_s": round(rate, 2),
+                "peak_memory_gb": round(peak_memory_gb(self.device), 3)})
+        self.window, self.window_began = [], time.perf_counter()
+        return {"loss": f"{mean:.4f}", "images": f"{rate:.1f}/s"}
+
+    def check(self, losses: Sequence[torch.Tensor], last_step: int) -> None:
+        """Raise TrainingError where one of the losses up to `last_step` (updates begun) is not finite."""
+        for begun, loss in zip(range(last_step, 0, -1), reversed(torch.stack(list(losses)).tolist()), strict=False):
+            if not math.isfinite(loss):
+                rows = self.draws[begun - 1].rows.unique().tolist()
+                raise TrainingError(
+                    f"the loss of step {begun} is {loss}; its update was not made. It drew the rows "
+                    f"{', '.join(map(str, rows[:16]))}{', ...' if len(rows) > 16 else ''}. The last checkpoint is that "
+                    f"of step {self.saved}. Lower --learning_rate, or use --mixed_precision bf16 or no.")
+
+    def save(self) -> None:
+        """Write the checkpoint of this step, by the main process, where there is none yet."""
+        with self.stop.deferred(), self.paused():
+            if self.window:
+                self.check(self.window, self.step)
+            if self.run is not None and self.saved != self.step:
+                facts = {"settings": as_json(self.config), **self.facts, **self.learner.facts()}
+                checkpoints.save(self.run.path, self.step, self.learner.files(), facts,
+                                 self.config.checkpoints_total_limit)
+            self.saved = self.step
+            self.accelerator.wait_for_everyone()
+
+    def draw_samples(self) -> Path | None:
+        """Draw the sample grid with the averaged weights, by the main process; a signal ends it between two steps."""
+        path = None
+        with self.stop.deferred(), self.paused():
+            if self.run is not None:
+                alone = self.accelerator.num_processes == 1
+                with self.learner.averaged() as unet:
+                    grid = self.validation.grid(unet, on_step=self.stop.check if alone else lambda: None)
+                path = self.run.save_grid(self.step, grid)
+            self.accelerator.wait_for_everyone()
+        return path
+
+    def finish(self) -> Path:
+        """Save the last checkpoint, grid and pipeline with its card, publish them, and mark the run as complete."""
+        self.save()
+        grid = self.draw_samples()
+        if self.run is not None:
+            with self.stop.deferred(), self.learner.averaged() as unet:
+                pipeline_dir = publish.save_pipeline(self.config, unet, self.facts, grid)
+            print(f"pipeline: {pipeline_dir}\nsamples:  {grid}")
+            publish.push(self.config)
+            write_atomically(self.run.path / FINISHED, json.dumps(finished_facts(self.config), indent=1) + "\n")
+        self.accelerator.wait_for_everyone()
+        return self.config.output_dir / "pipeline"
+
+    def agree_to_stop(self) -> None:
+        """Of several processes, learn whether one was asked to stop; raise Stopped in all of them then."""
+        if self.accelerator.num_processes > 1:
+            number = torch.tensor(self.stop.received or 0, device=self.device)
+            torch.distributed.all_reduce(number, torch.distributed.ReduceOp.MAX)
+            self.stop.received = int(number.item()) or None
+            self.stop.check()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the time that this takes out of images/s."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.window_began += time.perf_counter() - began
+
+
+def _latent_shape(pipeline: StableDiffusionPipeline, resolution: int) -> tuple[int, int, int]:
+    """Channels and sides of a latent. Raises TrainingError where base and resolution do not go together."""
+    channels, factor = pipeline.vae.config.latent_channels, pipeline.vae_scale_factor
+    if resolution % factor:
+        raise TrainingError(f"--resolution {resolution}: must be a multiple of {factor}, which this base's VAE makes "
+                            "one latent of")
+    if pipeline.unet.config.in_channels != channels:
+        raise TrainingError(f"the base's UNet takes {pipeline.unet.config.in_channels} channels and its VAE has "
+                            f"{channels}: an inpainting or depth base is not trained here")
+    return channels, resolution // factor, resolution // factor
