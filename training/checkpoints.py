@@ -23,8 +23,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 MANIFEST = "manifest.json"
-OWN_DIGEST = "manifest_sha256"  # the manifest's digest of itself; absent from those of the first version
-FORMAT = 1  # of the manifest; raised when an older reader could not read a newer checkpoint
+OWN_DIGEST = "manifest_sha256"  # the manifest's digest of itself
+FORMAT = 2  # of the manifest; those of format 1 are read too, and have no digest of themselves
 _NAME = re.compile(r"checkpoint-(\d{6,})")
 _TEMPORARY = ".tmp-checkpoint-"
 
@@ -101,15 +101,14 @@ def verify(path: Path) -> Checkpoint:
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf8"))
         step, digests, version = int(manifest["step"]), dict(manifest["sha256"]), manifest["format"]
-        own = manifest.pop(OWN_DIGEST, None)
-        if own is not None and own != _own_digest(manifest):
+        if version != 1 and manifest.pop(OWN_DIGEST) != _own_digest(manifest):
             raise ValueError("it was changed: its SHA-256 is another")
     except FileNotFoundError:
         raise CheckpointError(f"{path}: {MANIFEST} is missing") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: {MANIFEST} cannot be read ({error})") from None
-    if version != FORMAT:
-        raise CheckpointError(f"{path}: format {version}, where this version reads {FORMAT}")
+    if version not in (1, FORMAT):
+        raise CheckpointError(f"{path}: format {version}, where this version reads up to {FORMAT}")
     if path.name != checkpoint_name(step):
         raise CheckpointError(f"{path}: its manifest is that of step {step}")
     for name, digest in digests.items():
@@ -134,7 +133,8 @@ def latest(run_dir: Path, warn: Callable[[str], None] = print) -> Checkpoint | N
 
 def listing(run_dir: Path) -> list[Path]:
     """The folders named as checkpoints are, oldest step first; nothing is said of what they hold."""
-    found = [(int(match[1]), path) for path in run_dir.glob("checkpoint-*") if (match := _NAME.fullmatch(path.name))]
+    found = [(int(match[1]), path) for path in run_dir.glob("checkpoint-*")
+             if (match := _NAME.fullmatch(path.name)) and path.is_dir()]
     return [path for _, path in sorted(found)]
 
 
