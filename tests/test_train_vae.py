@@ -1,4 +1,4 @@
-"""The embedded base's autoencoder: what it is, how its latents are normalised, and that its training can be broken off."""
+"""The autoencoder of the embedded base: its size, its latents, and that its training can be broken off."""
 
 import numpy as np
 import pytest

@@ -2,8 +2,9 @@
 
     python training/plan_run.py [--preset NAME] [flags of train_text_to_image.py]
 
-Prints the preset and the number of processes on one line, and the reason for the preset on the next. Ends with a message
-and a non-zero status, within seconds, where a flag is wrong, a base cannot be had or a GPU is asked for and not there.
+Prints the preset and the number of processes on one line, and the reason for the preset on the next. Ends with a
+message and a non-zero status, within seconds, where a flag is wrong, a base cannot be had or a GPU is asked for that is
+not there.
 """
 
 from __future__ import annotations

@@ -20,16 +20,15 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see train_text_to_image.p
 
 import torch
 
-import checkpoints
 import model_card
-from bases import MINILM_WIDTH, BaseError, tiny_scheduler
-from captioned_dataset import DatasetError, read_dataset
+from bases import MINILM_WIDTH, tiny_scheduler
+from captioned_dataset import read_dataset
 from command_line import parse
 from config import PRESETS, TrainConfig
 from quiet import known_noise_off
-from run_folder import RunError, write_atomically
+from run_folder import write_atomically
 from stop_signals import Stopped, StopSignals
-from train_text_to_image import TrainingError, train
+from train_text_to_image import USER_ERRORS, train
 from train_vae import VaeConfig, reconstruction_error, train_vae
 
 with known_noise_off():
@@ -68,8 +67,7 @@ def main() -> None:
         base = autoencoder_stage(config)
         pipeline_dir = unet_stage(config, base)
         export(pipeline_dir, config)
-    except (BaseError, DatasetError, RunError, TrainingError, checkpoints.CheckpointError, FloatingPointError,
-            OSError) as error:
+    except (*USER_ERRORS, FloatingPointError, OSError) as error:
         sys.exit(f"error: {error}")
 
 
