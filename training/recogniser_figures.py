@@ -1,0 +1,118 @@
+"""A recogniser's own figures, on glyphs that it was not trained on, and the thresholds that it judges by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from captioned_dataset import Row
+from distortions import BREAKERS, as_sampled, is_symmetric
+from draws import generator
+from glyph_batches import Glyphs, Purpose
+from glyph_labels import SLOTS, Vocabulary, true_parts
+from metrics import F1, bootstrap, proportion
+from recogniser import Recogniser, Seen
+
+ACCEPTED = 0.95  # share of the real calibration characters that the threshold lets pass as well-formed
+REDRAWN_FOUND = 0.95  # share of redrawn characters whose likeness to their original counts as a copy
+JUDGED_BREAKERS = ("strokes dropped", "shuffled", "overlaid", "mirrored")  # the kinds that the goal is set on
+BATCH = 128
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What is chosen on calibration characters: real ones of the train split that were kept out of training."""
+
+    part: float
+    """Probability above which a component is said to stand in a slot; the one of the best F1."""
+    well_formed: float
+    """Probability above which a glyph is called well-formed; ACCEPTED of the real ones are."""
+    copy: float
+    """Likeness (cosine) to a real kanji above which a glyph is called its copy."""
+
+
+@torch.no_grad()
+def look(network: Recogniser, ink: torch.Tensor) -> Seen:
+    """What the network sees in ink (N, 1, S, S), in batches."""
+    seen = [network(batch) for batch in ink.split(BATCH)]
+    return Seen(*(torch.cat([getattr(part, name) for part in seen]) for name in Seen.__dataclass_fields__))
+
+
+def choose_thresholds(network: Recogniser, vocabulary: Vocabulary, glyphs: Glyphs, rows: Sequence[Row]) -> Thresholds:
+    """Choose them on the calibration characters, clean as they were rendered; see Thresholds."""
+    ink = glyphs.ink(torch.arange(len(rows)))
+    seen = look(network, ink)
+    parts = max((step / 100 for step in range(20, 65, 5)),
+                key=lambda threshold: _part_scores(seen, vocabulary, rows, threshold).value)
+    again = look(network, as_sampled(ink, generator(0, 0, Purpose.CALIBRATION)))
+    likeness = (seen.embedding * again.embedding).sum(-1)
+    return Thresholds(
+        part=parts,
+        well_formed=torch.sigmoid(seen.well_formed).quantile(1.0 - ACCEPTED).item(),
+        copy=likeness.quantile(1.0 - REDRAWN_FOUND).item(),
+    )
+
+
+def figures(network: Recogniser, vocabulary: Vocabulary, thresholds: Thresholds, glyphs: Glyphs, rows: Sequence[Row],
+            references: torch.Tensor | None = None, seed: int = 0) -> dict[str, Any]:
+    """Its figures on real characters that it has not seen, each with a 95 % interval; JSON.
+
+    references: embeddings (N, width) of other real characters, none of `rows`: how often a new character would be
+    called a copy of one of them.
+    """
+    ink = glyphs.ink(torch.arange(len(rows)))
+    seen = look(network, ink)
+    sampled = look(network, as_sampled(ink, generator(seed, 1, Purpose.CALIBRATION)))
+    errors = (seen.stroke_count() - glyphs.strokes).abs()
+    refused = {kind: _refused(network, thresholds, ink, kind, seed) for kind in BREAKERS}
+    judged = [sum(counts) for counts in zip(*(refused[kind] for kind in JUDGED_BREAKERS), strict=True)]
+    result = {
+        "characters": len(rows),
+        "component_f1": _part_scores(seen, vocabulary, rows, thresholds.part).as_json(seed),
+        "component_f1_as_sampled": _part_scores(sampled, vocabulary, rows, thresholds.part).as_json(seed),
+        "component_f1_any_slot": _part_scores(seen, vocabulary, rows, thresholds.part, slots=False).as_json(seed),
+        "stroke_error": bootstrap(errors.tolist(), seed),
+        "stroke_exact": proportion(int((errors < 0.5).sum()), len(rows)),
+        "well_formed": _accepted(seen, thresholds),
+        "well_formed_as_sampled": _accepted(sampled, thresholds),
+        "broken_refused": proportion(*judged),
+        "refused_by_kind": {kind: proportion(*counts) for kind, counts in refused.items()},
+    }
+    if references is not None:
+        nearest = (seen.embedding @ references.T).amax(-1)
+        result["called_a_copy_of_another"] = proportion(int((nearest > thresholds.copy).sum()), len(rows))
+    return result
+
+
+def named_parts(seen: Seen, vocabulary: Vocabulary, threshold: float) -> list[dict[tuple[str, str], float]]:
+    """For each glyph the parts found, (slot, element) -> probability."""
+    return [{(SLOTS[slot], vocabulary.elements[kind - 1]): share for slot, kind, share in parts}
+            for parts in seen.found(threshold)]
+
+
+def _part_scores(seen: Seen, vocabulary: Vocabulary, rows: Sequence[Row], threshold: float, slots: bool = True) -> F1:
+    """Micro F1 of (slot, element) pairs, or of elements alone; components too deep to be asked for count as missed."""
+    found = [frozenset(parts) for parts in named_parts(seen, vocabulary, threshold)]
+    true = [true_parts(row.facts.get("components") or ()) for row in rows]
+    if not slots:
+        found, true = ([frozenset(element for _, element in parts) for parts in side] for side in (found, true))
+    return F1.of(found, true)
+
+
+def _accepted(seen: Seen, thresholds: Thresholds) -> dict[str, float]:
+    passed = torch.sigmoid(seen.well_formed) >= thresholds.well_formed
+    return proportion(int(passed.sum()), len(passed))
+
+
+def _refused(network: Recogniser, thresholds: Thresholds, ink: torch.Tensor, kind: str, seed: int) -> tuple[int, int]:
+    """How many of the glyphs, broken in one way, are refused, and of how many."""
+    if kind == "mirrored":
+        ink = ink[~is_symmetric(ink)]
+    if not len(ink):
+        return 0, 0
+    broken = BREAKERS[kind](ink, generator(seed, sorted(BREAKERS).index(kind), Purpose.BREAKING))
+    passed = torch.sigmoid(look(network, broken).well_formed) >= thresholds.well_formed
+    return int((~passed).sum()), len(ink)
