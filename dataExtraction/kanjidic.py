@@ -154,7 +154,7 @@ def _entry(path: Path, node, language: str) -> Kanji:
 
 
 # "rod radical (no. 2)", "clothing radical (no. 145", "left village radical - 2 stroke form (no. 170)"
-_RADICAL_NAME = re.compile(r"(.+?) radical\b.*\(n(?:o|umber)?\..*")
+_RADICAL_NAME = re.compile(r"(.+) radical\b.*\(n(?:o|umber)?\..*")
 # "radical number 140", "radical 122", "variant of radical 125", "the radical on left side of the character"
 _RADICAL_NUMBER = re.compile(r".*\bradical (?:number )?\d+.*|the radical on .*")
 _KATAKANA_NAME = re.compile(r"katakana .*")  # "katakana mu": how the shape looks, not what it means

@@ -1,0 +1,233 @@
+"""Promises about the dataset folder: whole or not at all, and nothing of others is touched."""
+
+import errno
+import fcntl
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+import data_fixtures
+import imagefolder
+import main
+from errors import UserError
+
+OPTIONS = {"size": 32, "workers": 1, "compose": 0}
+
+
+@pytest.fixture(scope="module")
+def source_files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sources")
+    return {
+        "kanjidic": data_fixtures.write_kanjidic(folder / "kanjidic2.xml.gz", data_fixtures.FEW),
+        "kanjivg": data_fixtures.write_kanjivg(folder / "svgs", data_fixtures.FEW),
+    }
+
+
+@pytest.fixture
+def make(tmp_path, source_files):
+    """A function that makes the dataset in tmp_path/kanji and returns the folder."""
+
+    def make(**options):
+        settings = {"output": tmp_path / "kanji", **source_files, **OPTIONS, **options}
+        main.main(main.Options(**settings))
+        return settings["output"]
+
+    return make
+
+
+def only_the_dataset(tmp_path):
+    return [path.name for path in tmp_path.iterdir()] == ["kanji"]
+
+
+def test_a_second_run_does_nothing(make, capsys):
+    folder = make()
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    capsys.readouterr()
+    make()
+    assert "up to date" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_two_folders_of_the_same_sources_are_equal_byte_for_byte(make, tmp_path):
+    first = data_fixtures.tree(make())
+    assert first == data_fixtures.tree(make(output=tmp_path / "deep" / "other", workers=2))
+
+
+def test_another_setting_is_refused_until_forced(make, tmp_path):
+    before = data_fixtures.tree(make())
+    with pytest.raises(UserError, match=r"size 32, now 48.*--force"):
+        make(size=48)
+    assert data_fixtures.tree(tmp_path / "kanji") == before
+    make(size=48, force=True)
+    assert imagefolder.read_manifest(tmp_path / "kanji")["options"]["size"] == 48
+    assert only_the_dataset(tmp_path)
+
+
+def test_other_sources_are_refused_until_forced(make, tmp_path, source_files):
+    make()
+    fewer = data_fixtures.write_kanjivg(tmp_path / "fewer", data_fixtures.FEW[:20])
+    with pytest.raises(UserError, match="other sources"):
+        make(kanjivg=fewer)
+
+
+def test_missing_pictures_are_noticed(make):
+    folder = make()
+    next(folder.glob("train/*.png")).unlink()
+    with pytest.raises(UserError, match="files missing"):
+        make()
+    whole = data_fixtures.tree(make(force=True))
+    shutil.rmtree(folder)
+    assert data_fixtures.tree(make()) == whole
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_folder_that_holds_something_else_is_refused_and_kept(make, tmp_path, force):
+    (tmp_path / "kanji").mkdir()
+    (tmp_path / "kanji" / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="something else"):
+        make(force=force)
+    assert data_fixtures.tree(tmp_path / "kanji") == {"thesis.txt": b"years of work"}
+    assert only_the_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "train/notes.txt"])
+def test_a_dataset_to_which_someone_added_a_file_is_never_replaced(make, name):
+    folder = make()
+    (folder / name).write_text("mine")
+    with pytest.raises(UserError, match=name):
+        make(size=48, force=True)
+    assert (folder / name).read_text() == "mine"
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(make, tmp_path):
+    (tmp_path / "kanji").write_text("a file")
+    with pytest.raises(UserError, match="not a folder"):
+        make(force=True)
+    assert (tmp_path / "kanji").read_text() == "a file"
+
+
+def test_an_empty_folder_is_taken(make, tmp_path):
+    (tmp_path / "kanji").mkdir()
+    assert (make() / "manifest.json").is_file()
+    assert only_the_dataset(tmp_path)
+
+
+def test_a_link_to_a_folder_stays_a_link(make, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "kanji").symlink_to("real")
+    make()
+    assert (tmp_path / "kanji").is_symlink()
+    assert (tmp_path / "real" / "manifest.json").is_file()
+
+
+def test_a_damaged_manifest_is_not_taken_for_ours(make):
+    folder = make()
+    (folder / "manifest.json").write_text('{"format": 1')
+    with pytest.raises(UserError, match="something else"):
+        make(force=True)
+
+
+# ---------------------------------------------------------------- ends in the middle
+
+
+def killed(function, module, name, after):
+    """Run a function in a process of its own that dies, as by SIGKILL, at a call of module.name."""
+    if (child := os.fork()) == 0:
+        left = [after]
+        original = getattr(module, name)
+
+        def dying(*arguments, **settings):
+            left[0] -= 1
+            if left[0] < 0:
+                os._exit(9)
+            return original(*arguments, **settings)
+
+        setattr(module, name, dying)
+        try:
+            function()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+MOMENTS = [
+    (imagefolder, "json_line", 0),
+    (imagefolder, "json_line", 17),
+    (imagefolder, "write_held_out_pairs", 0),
+    (imagefolder, "write_manifest", 0),
+    (imagefolder, "_to_disk", 0),
+    (Path, "rename", 0),
+    (imagefolder, "_sync_folder", 3),  # the parent's, after the rename
+]
+
+
+@pytest.mark.parametrize(("module", "name", "after"), MOMENTS)
+def test_killed_at_any_moment_the_next_run_ends_in_the_same_folder(make, tmp_path, module, name, after):
+    whole = data_fixtures.tree(make())
+    shutil.rmtree(tmp_path / "kanji")
+    assert killed(make, module, name, after)
+    assert not (tmp_path / "kanji").exists() or data_fixtures.tree(tmp_path / "kanji") == whole
+    assert data_fixtures.tree(make()) == whole
+    assert only_the_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("renames", [0, 1])
+def test_killed_while_replacing_the_former_dataset_is_not_lost(make, tmp_path, renames):
+    former = data_fixtures.tree(make())
+    assert killed(lambda: make(size=48, force=True), Path, "rename", renames)
+    make()  # with the former settings: it is still there, or there again
+    assert data_fixtures.tree(tmp_path / "kanji") == former
+    assert only_the_dataset(tmp_path)
+
+
+def test_a_full_disk_gives_one_message_and_leaves_nothing(make, tmp_path, monkeypatch):
+    former = data_fixtures.tree(make())
+    written = []
+
+    def full(path, data):
+        written.append(path)
+        if len(written) > 5:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        path.touch()
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match=r"--output .*disk is full"):
+        make(size=48, force=True)
+    with pytest.raises(UserError, match="disk is full"):
+        make(output=tmp_path / "new")
+    assert data_fixtures.tree(tmp_path / "kanji") == former
+    assert only_the_dataset(tmp_path)
+
+
+def test_a_table_that_does_not_fit_leaves_nothing_either(make, tmp_path, monkeypatch):
+    def full(folder, rows):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(imagefolder, "write_held_out_pairs", full)
+    with pytest.raises(UserError, match="disk is full"):
+        make()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_runs_at_once_do_not_mix(make, tmp_path):
+    building = tmp_path / ".kanji.building"
+    building.mkdir()
+    (building / "other run's").touch()
+    lock = os.open(building, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    with pytest.raises(UserError, match="another run"):
+        make()
+    assert [path.name for path in building.iterdir()] == ["other run's"]
+    os.close(lock)
+    make()
+    assert only_the_dataset(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_named(make, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="--output"):
+        make(output=tmp_path / "file" / "kanji")
+    with pytest.raises(UserError, match="--output"):
+        make(output=Path("/proc/kanji"))
