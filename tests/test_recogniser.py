@@ -6,7 +6,6 @@ import json
 
 import pytest
 import torch
-from recogniser_fixtures import SMALL, glyph, save_kanji_set, vocabulary
 
 import train_recogniser
 from captioned_dataset import read_dataset
@@ -14,6 +13,7 @@ from distortions import BREAKERS, as_sampled, is_symmetric, mirror, shuffle_patc
 from glyph_batches import GlyphBatches, read_glyphs
 from glyph_labels import NONE, SLOTS, Vocabulary, slot_classes, true_parts
 from recogniser import WEIGHTS, Recogniser, RecogniserError, load_recogniser, save_recogniser, to_ink
+from recogniser_fixtures import SMALL, glyph, save_kanji_set, vocabulary
 from stop_signals import Stopped, StopSignals
 
 
@@ -78,7 +78,7 @@ def test_a_distortion_of_no_strength_leaves_a_glyph_readable_as_it_is(ink):
 def test_a_broken_glyph_is_another_picture_of_the_same_size_and_range(kind, ink):
     broken = BREAKERS[kind](ink, draw())
     assert broken.shape == ink.shape
-    assert 0.0 <= broken.min() and broken.max() <= 1.0 + 1e-6
+    assert broken.min() >= 0.0 and broken.max() <= 1.0 + 1e-6
     assert ((broken - ink).abs().flatten(1).sum(1) > 10).all()
 
 

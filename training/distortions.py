@@ -16,7 +16,7 @@ Breaker = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
 LEAST_LOSS = 0.12  # share of the ink that must be gone before a glyph counts as one that lost strokes
 MIRROR_SHIFT = 4  # px by which a mirror image may be moved to lie on its glyph
-SYMMETRIC = 0.5  # a glyph that overlaps its mirror image by more (soft IoU; 7 % of kanji, 圓 and 十) is not broken by it
+SYMMETRIC = 0.5  # a glyph that overlaps its mirror image by more (soft IoU; 7 % of kanji, as 圓) is not broken by it
 
 
 def as_sampled(ink: torch.Tensor, draw: torch.Generator, strength: float = 1.0) -> torch.Tensor:

@@ -95,4 +95,6 @@ def _f1(counts: np.ndarray) -> np.ndarray:
 
 
 def _interval(values: np.ndarray) -> tuple[float, float]:
+    if np.isnan(values).all():
+        return math.nan, math.nan
     return float(np.nanpercentile(values, 2.5)), float(np.nanpercentile(values, 97.5))
