@@ -13,7 +13,7 @@ import sys
 
 import torch
 
-from bases import BaseError, choose_preset, is_available
+from bases import choose_preset, is_available
 from command_line import parse_train_config
 
 
@@ -28,10 +28,7 @@ def main() -> None:
     config = parse_train_config(arguments, description=__doc__)
     if config.device == "cuda" and not torch.cuda.is_available():
         sys.exit("error: --device cuda: no CUDA GPU can be used here. Leave the flag out to train on the CPU.")
-    try:
-        available, why = is_available(config.pretrained_model_name_or_path, config.revision)
-    except BaseError as error:
-        available, why = False, str(error)
+    available, why = is_available(config.pretrained_model_name_or_path, config.revision)
     if not available:
         sys.exit(f"error: {why}")
     processes = torch.cuda.device_count() if config.device != "cpu" else 1
