@@ -36,7 +36,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def config_of(bench: Path, output: Path, **changes) -> TrainConfig:
     return small_config(bench / "base", bench / "data", output, **{
-        "max_train_steps": STEPS, "checkpointing_steps": 5, "cache_dir": bench / "cache", "train_batch_size": 3, **changes})
+        "max_train_steps": STEPS, "checkpointing_steps": 5, "cache_dir": bench / "cache", "train_batch_size": 3,
+        **changes})
 
 
 def recording_rows(log: Path, kill_in: int | None = None) -> Callable[[], None]:

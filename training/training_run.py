@@ -83,6 +83,8 @@ class TrainingRun:
                 self.loop()
                 return self.finish()
         except Stopped:
+            if self.window:
+                self.measure()
             self.save()
             self.accelerator.print(f"{checkpoints.checkpoint_name(self.step)} is saved in {self.config.output_dir}",
                                    file=sys.stderr)
@@ -129,15 +131,16 @@ class TrainingRun:
 
     def measure(self) -> dict[str, str]:
         """Wait for the device, check and report the losses since the last time; returns them for the progress bar."""
-        self.check(self.window, self.step)
-        mean = self.accelerator.reduce(torch.stack(self.window).mean(), "mean").item()
-        rate = len(self.window) * self.draws.size / (time.perf_counter() - self.window_began)
-        if self.run is not None:
-            self.run.report(self.step, {
-                "loss": mean, "learning_rate": self.learner.adamw.param_groups[0]["lr"],
-                "gradient_norm": self.norm.item(), "images_per_s": round(rate, 2),
-                "peak_memory_gb": round(peak_memory_gb(self.device), 3)})
-        self.window, self.window_began = [], time.perf_counter()
+        with self.stop.deferred():
+            self.check(self.window, self.step)
+            mean = self.accelerator.reduce(torch.stack(self.window).mean(), "mean").item()
+            rate = len(self.window) * self.draws.size / (time.perf_counter() - self.window_began)
+            if self.run is not None:
+                self.run.report(self.step, {
+                    "loss": mean, "learning_rate": self.learner.adamw.param_groups[0]["lr"],
+                    "gradient_norm": self.norm.item(), "images_per_s": round(rate, 2),
+                    "peak_memory_gb": round(peak_memory_gb(self.device), 3)})
+            self.window, self.window_began = [], time.perf_counter()
         return {"loss": f"{mean:.4f}", "images": f"{rate:.1f}/s"}
 
     def check(self, losses: Sequence[torch.Tensor], last_step: int) -> None:

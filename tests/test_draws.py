@@ -1,0 +1,153 @@
+"""What a step draws depends on the seed and the step alone, and follows the shares that the settings name."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+
+from batches import Batches
+from captioned_dataset import Row
+from draws import Draws, epoch_order, row_weights
+
+SHAPE = (4, 2, 2)
+
+
+def rows(count: int = 40, **facts: object) -> list[Row]:
+    return [Row(Path(f"{number}.png"), str(number), ("one", "two", "three")[:number % 3 + 1],
+                {"strokes": number % 20 + 1, **facts}) for number in range(count)]
+
+
+def draws(count: int = 40, size: int = 16, seed: int = 0, dropout: float = 0.25, **changes: object) -> Draws:
+    settings = {"rows": rows(count), "seed": seed, "size": size, "latent_shape": SHAPE, "train_timesteps": 1000,
+                "dropout": dropout, "tag_share": 0.5, "noise_offset": 0.0, "weights": torch.ones(count)}
+    return Draws(**{**settings, **changes})
+
+
+def test_a_step_draws_the_same_whenever_it_is_asked_for() -> None:
+    forwards, backwards = draws(), draws()
+    kept = {step: forwards[step] for step in range(12)}
+    for step in reversed(range(12)):
+        again = backwards[step]
+        assert all(torch.equal(getattr(kept[step], field.name), getattr(again, field.name)) for field in fields(again))
+
+
+def test_no_running_random_state_is_read_or_changed() -> None:
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first = draws()[3].noise
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(2)
+    assert torch.equal(draws()[3].noise, first)
+
+
+def test_steps_and_seeds_differ() -> None:
+    noises = [draws(seed=seed)[step].noise for seed in range(3) for step in range(3)]
+    assert len({noise.sum().item() for noise in noises}) == 9
+    one = draws()[0]
+    assert not torch.equal(one.noise, one.posterior_noise)
+
+
+def test_an_epoch_with_equal_weights_sees_every_row_once() -> None:
+    run = draws(size=8)
+    for epoch in range(3):
+        seen = torch.cat([run[step].rows for step in range(5 * epoch, 5 * epoch + 5)])
+        assert seen.sort().values.tolist() == list(range(40))
+
+
+def test_batches_run_on_over_the_end_of_an_epoch() -> None:
+    run = draws(count=10, size=16)
+    seen = torch.cat([run[step].rows for step in range(5)])  # 80 draws of 10 rows
+    assert torch.bincount(seen).tolist() == [8] * 10
+
+
+def test_a_row_comes_as_often_as_its_weight_says() -> None:
+    weights = torch.tensor([1.0, 2.0, 4.0, 0.5] * 25)
+    seen = torch.cat([epoch_order(weights, 0, epoch) for epoch in range(20)])
+    counts = torch.bincount(seen, minlength=100).double().view(25, 4).mean(0) / 20
+    assert torch.allclose(counts, torch.tensor([1.0, 2.0, 4.0, 0.5]).double() / 1.875, atol=0.1)
+
+
+def test_dropout_tags_captions_and_timesteps_follow_their_shares() -> None:
+    run = draws(size=500)
+    drawn = [run[step] for step in range(8)]
+    assert torch.cat([one.dropped for one in drawn]).float().mean().item() == pytest.approx(0.25, abs=0.03)
+    assert torch.cat([one.tagged for one in drawn]).float().mean().item() == pytest.approx(0.5, abs=0.03)
+    timesteps = torch.cat([one.timesteps for one in drawn])
+    assert 0 <= timesteps.min() < 20
+    assert 980 < timesteps.max() < 1000
+    for one in drawn:
+        assert (one.caption < torch.tensor([number % 3 + 1 for number in range(40)])[one.rows]).all()
+
+
+def test_a_row_without_a_stroke_count_is_never_tagged() -> None:
+    assert not draws(rows=rows(strokes=None))[0].tagged.any()
+
+
+def test_what_a_run_will_draw_is_known_before_it_begins() -> None:
+    run = draws(size=8)
+    wanted = run.wanted(4)
+    assert not run.wanted(0).any()
+    for step in range(4):
+        drawn = run[step]
+        assert wanted[drawn.rows, drawn.caption, drawn.tagged.long()].all()
+    assert wanted.sum() <= 32
+
+
+def test_composed_rows_make_up_their_share_and_common_ones_weigh_more() -> None:
+    several = [*rows(10, strokes=None, kind="real"), *rows(30, strokes=None, kind="composed")]
+    weights = row_weights(several, composed_share=0.25, common_weight=3.0)
+    assert weights[10:].sum() / weights.sum() == pytest.approx(0.25)
+    common = row_weights([*rows(2, strokes=None, grade=1), *rows(2, strokes=None, grade=None)], 0.5, 3.0)
+    assert torch.allclose(common, torch.tensor([3.0, 3.0, 1.0, 1.0]).double())
+
+
+def test_a_set_of_anything_else_is_drawn_evenly() -> None:
+    assert torch.equal(row_weights(rows(strokes=None), 0.5, 3.0), torch.ones(40).double())
+
+
+def test_noise_offset_shifts_whole_channels() -> None:
+    shift = draws(noise_offset=0.5)[0].noise - draws()[0].noise
+    assert torch.allclose(shift, shift[:, :, :1, :1].expand_as(shift), atol=1e-6)
+    assert shift.std() == pytest.approx(0.5, abs=0.15)
+
+
+class _Encoded:
+    """Stands for EncodedRows: a row's moments are its number."""
+
+    def moments(self, drawn: torch.Tensor) -> torch.Tensor:
+        return drawn.float().view(-1, 1, 1, 1, 1).expand(-1, 2, *SHAPE)
+
+    def text(self, drawn: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
+        return drawn.float().view(-1, 1, 1)
+
+
+@pytest.mark.parametrize(("processes", "accumulation"), [(1, 4), (2, 2), (4, 1), (2, 1)])
+def test_processes_and_accumulation_share_out_the_same_samples_in_the_same_order(processes: int,
+                                                                                 accumulation: int) -> None:
+    run = draws(size=16)
+    batch_size = 16 // (processes * accumulation)
+    shares = [Batches(run, _Encoded(), 1.0, batch_size, accumulation, process, torch.device("cpu")).at(5)
+              for process in range(processes)]
+    text = torch.cat([shares[process][part].text for part in range(accumulation) for process in range(processes)])
+    noise = torch.cat([shares[process][part].noise for part in range(accumulation) for process in range(processes)])
+    assert torch.equal(text.flatten().long(), run[5].rows)
+    assert torch.equal(noise, run[5].noise)
+
+
+def test_batches_arrive_in_order_and_their_thread_ends_with_the_loop() -> None:
+    import threading
+
+    batches = Batches(draws(size=4), _Encoded(), 0.5, 4, 1, 0, torch.device("cpu"))
+    for step, (batch,) in enumerate(batches.from_step(0, 5)):
+        assert torch.equal(batch.text.flatten().long(), draws(size=4)[step].rows)
+        drawn = draws(size=4)[step]
+        expected = (drawn.rows.view(-1, 1, 1, 1) * (1 + drawn.posterior_noise)) * 0.5
+        assert torch.allclose(batch.latents, expected, atol=1e-5)
+    upcoming = batches.from_step(0, 5)
+    next(upcoming)
+    upcoming.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
+    assert list(batches.from_step(5, 5)) == []
