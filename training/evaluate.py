@@ -5,9 +5,9 @@
 
 Draws five sets of prompts (known, heldout, pairs, wild, budget; see prompt_sets.py), lets the shipped recogniser read
 every picture, and writes OUTPUT/report.json and OUTPUT/report.html, a page that opens offline. The same seed on the
-same machine gives the same report. The default counts, about 2,900 pictures, are chosen so that the embedded base is
-scored in some 12 minutes on two cores at 0.25 s a picture; --quick takes one. Needs the dataset folder: real
-characters are what a score is held against.
+same machine gives the same report. The default counts, about 2,650 pictures, are chosen so that the embedded base is
+scored in some 11 minutes on two cores at 0.25 s a picture; --quick takes a tenth of that. Needs the dataset folder:
+real characters are what a score is held against.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -40,6 +41,8 @@ class Shape:
     """Residual blocks at each."""
     embedding: int = 128
     """Width of the component embeddings and of the glyph's own embedding."""
+    block: Literal["plain", "depthwise"] = "plain"
+    """Two full 3x3 convolutions (He et al. 2015), or a 5x5 depthwise one and two 1x1 (as in ConvNeXt)."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,9 @@ class Recogniser(nn.Module):
         super().__init__()
         self.shape = shape
         stages, before = [], 1
+        block = {"plain": _PlainBlock, "depthwise": _DepthwiseBlock}[shape.block]
         for width, depth in zip(shape.widths, shape.depths, strict=True):
-            stages += [_convolution(before, width, stride=2), *(_Block(width) for _ in range(depth))]
+            stages += [_convolution(before, width, stride=2), *(block(width) for _ in range(depth))]
             before = width
         self.body = nn.Sequential(*stages)
         width = shape.widths[-1]
@@ -113,7 +117,7 @@ class Recogniser(nn.Module):
         return torch.cat([self.empty(gathered).float(), COSINE_SCALE * cosines], -1)
 
 
-class _Block(nn.Module):
+class _PlainBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.first = _convolution(width, width)
@@ -122,6 +126,17 @@ class _Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.relu(x + self.norm(self.second(self.first(x))))
+
+
+class _DepthwiseBlock(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(width, width, 5, padding=2, groups=width, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+        self.up, self.down = nn.Conv2d(width, 2 * width, 1), nn.Conv2d(2 * width, width, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.down(F.relu(self.up(self.norm(self.depthwise(x)))))
 
 
 def _where_slots_are(side: int) -> torch.Tensor:

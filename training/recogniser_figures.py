@@ -57,11 +57,12 @@ def choose_thresholds(network: Recogniser, vocabulary: Vocabulary, glyphs: Glyph
 
 
 def figures(network: Recogniser, vocabulary: Vocabulary, thresholds: Thresholds, glyphs: Glyphs, rows: Sequence[Row],
-            references: torch.Tensor | None = None, seed: int = 0) -> dict[str, Any]:
+            references: torch.Tensor | None = None, redrawn: torch.Tensor | None = None,
+            seed: int = 0) -> dict[str, Any]:
     """Its figures on real characters that it has not seen, each with a 95 % interval; JSON.
 
     references: embeddings (N, width) of other real characters, none of `rows`: how often a new character would be
-    called a copy of one of them.
+    called a copy of one of them. redrawn: the characters after the autoencoder, uint8 ink (N, 1, S, S).
     """
     ink = glyphs.ink(torch.arange(len(rows)))
     seen = look(network, ink)
@@ -81,6 +82,8 @@ def figures(network: Recogniser, vocabulary: Vocabulary, thresholds: Thresholds,
         "broken_refused": proportion(*judged),
         "refused_by_kind": {kind: proportion(*counts) for kind, counts in refused.items()},
     }
+    if redrawn is not None:
+        result["well_formed_redrawn"] = _accepted(look(network, redrawn.float() / 255.0), thresholds)
     if references is not None:
         nearest = (seen.embedding @ references.T).amax(-1)
         result["called_a_copy_of_another"] = proportion(int((nearest > thresholds.copy).sum()), len(rows))

@@ -21,7 +21,10 @@ BATCH = 16
 
 @torch.no_grad()
 def redraw(vae: AutoencoderKL, rows: Sequence[Row], whole: int, muddled: int, seed: int) -> Redrawn:
-    """Send `whole` glyphs, half of them real, through the autoencoder, and make `muddled` mixtures of them."""
+    """Send `whole` glyphs, half of them real, through the autoencoder, and make `muddled` mixtures of them.
+
+    Of a kind of which there are fewer, all are sent.
+    """
     vae = vae.eval().to(memory_format=torch.channels_last)
     draw = generator(seed, 0, Purpose.DISTORTIONS)
     groups = [torch.tensor([place for place, row in enumerate(rows) if row.is_composed == composed], dtype=torch.long)
@@ -39,7 +42,8 @@ def redraw(vae: AutoencoderKL, rows: Sequence[Row], whole: int, muddled: int, se
             mixed.append(_to_pixels(vae.decode(_mix(*pair, draw)).sample))
     places = torch.full((len(rows),), -1)
     places[chosen] = torch.arange(len(chosen))
-    return Redrawn(torch.cat(pictures), places, torch.cat(mixed)[:muddled])
+    nothing = torch.empty((0, 1, SIDE, SIDE), dtype=torch.uint8)
+    return Redrawn(torch.cat(pictures), places, torch.cat([nothing, *mixed])[:muddled])
 
 
 def _mix(first: torch.Tensor, second: torch.Tensor, draw: torch.Generator) -> torch.Tensor:

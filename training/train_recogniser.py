@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from diffusers import AutoencoderKL
 from tqdm import tqdm
 
 import checkpoints
@@ -31,12 +32,13 @@ from glyph_batches import Batch, GlyphBatches, Glyphs, Redrawn, read_glyphs
 from glyph_labels import Vocabulary
 from recogniser import Recogniser, Shape, load_recogniser, save_recogniser
 from recogniser_figures import choose_thresholds, figures, look
+from redrawing import redraw
 from stop_signals import Stopped, StopSignals
 
 KINDS = {
-    # name            widths at 1/2, 1/4, 1/8   blocks       embedding
-    "judge":  Shape(widths=(32, 64, 160), depths=(1, 2, 3), embedding=128),  # 2.1 M parameters
-    "second": Shape(widths=(24, 48, 88),  depths=(2, 1, 3), embedding=96),   # 0.7 M, another seed and another build
+    # name            channels at 1/2, 1/4, 1/8    blocks at each    embedding      block
+    "judge":  Shape(widths=(32, 64, 160), depths=(1, 2, 3), embedding=128, block="plain"),      # 2.1 M parameters
+    "second": Shape(widths=(24, 56, 144), depths=(0, 2, 4), embedding=96, block="depthwise"),  # 0.8 M
 }  # fmt: skip
 CALIBRATION_PART = 20  # one in so many real characters of the train split is kept for the thresholds
 IDENTITY_SCALE = 20.0  # logits of "which character is this" are cosines times this
@@ -108,10 +110,11 @@ def is_calibration(row: Row) -> bool:
 
 def train(rows: Sequence[Row], vocabulary: Vocabulary, config: RecogniserConfig, stop: StopSignals) -> Recogniser:
     """Train, or go on training; raises Stopped with a checkpoint saved, FloatingPointError before a bad update."""
-    glyphs = read_glyphs(rows, vocabulary)
-    batches = GlyphBatches(glyphs, config.batch_size, config.seed, _redrawn(rows, config))
-    learner = Learner(vocabulary, glyphs.characters, config)
+    learner = Learner(vocabulary, sum(not row.is_composed for row in rows), config)
     step = learner.resume(config.output_dir)
+    if step == config.steps:
+        return learner.network.eval()
+    batches = GlyphBatches(read_glyphs(rows, vocabulary), config.batch_size, config.seed, _redrawn(rows, config))
     metrics = (config.output_dir / "metrics.jsonl").open("a", encoding="utf8")
     with metrics, tqdm(total=config.steps, initial=step, desc="recogniser", unit="step") as bar:
         while step < config.steps:
@@ -226,7 +229,9 @@ def report(network: Recogniser, vocabulary: Vocabulary, config: RecogniserConfig
     thresholds = choose_thresholds(network, vocabulary, calibration_glyphs, calibration)
     real = read_glyphs([row for row in training if not row.is_composed], vocabulary)
     references = look(network, real.ink(torch.arange(len(real.real)))).embedding
-    found = figures(network, vocabulary, thresholds, glyphs, held_out, references)
+    vae = _autoencoder(config)
+    redrawn = None if vae is None else redraw(vae, held_out, len(held_out) * 2, 0, config.seed).whole
+    found = figures(network, vocabulary, thresholds, glyphs, held_out, references, redrawn)
     found["milliseconds_a_picture"] = _milliseconds(network, glyphs)
     save_recogniser(folder, network, vocabulary, {
         "kind": config.kind, "thresholds": asdict(thresholds), "held_out": found, "settings": _settings(config),
@@ -247,15 +252,17 @@ def _milliseconds(network: Recogniser, glyphs: Glyphs) -> float:
 
 def _redrawn(rows: Sequence[Row], config: RecogniserConfig) -> Redrawn | None:
     """The autoencoder's distortions; None, with a message, where there is no autoencoder."""
-    if not (config.vae / "config.json").is_file():
+    vae = _autoencoder(config)
+    if vae is None:
         print(f"{config.vae}: no autoencoder there; training goes on without its round trip among the distortions")
         return None
-    from diffusers import AutoencoderKL
-
-    from redrawing import redraw
-
-    vae = AutoencoderKL.from_pretrained(config.vae, use_safetensors=True)
     return redraw(vae, rows, config.redrawn, config.redrawn // 2, config.seed)
+
+
+def _autoencoder(config: RecogniserConfig) -> AutoencoderKL | None:
+    if not (config.vae / "config.json").is_file():
+        return None
+    return AutoencoderKL.from_pretrained(config.vae, use_safetensors=True)
 
 
 def _check_labels(rows: Sequence[Row], folder: Path) -> None:
