@@ -155,6 +155,13 @@ def test_perfect_drawings_have_an_f1_of_one_and_more_than_by_chance(real):
     assert meaning["f1_by_chance"] == 0.0 and meaning["one_part_by_chance"] == 0.0
 
 
+def test_of_a_list_of_which_any_part_fits_only_one_is_asked_for(real):
+    pictures = [drawn(Prompt("Ferrari", (frozenset("口人"),), any_fits=True), "口十", 0),
+                drawn(Prompt("pizza", (frozenset("二"),), any_fits=True), "十", 1)]
+    meaning = score_set(pictures, real, 0)["meaning"]
+    assert meaning["one_part"]["value"] == 0.5 and "f1" not in meaning and "all_parts" not in meaning
+
+
 def test_the_best_of_several_right_answers_counts(real):
     pictures = [drawn(prompt("mouth", "二人", "口十"), "口十", 0), drawn(prompt("ten", "十"), "十", 1)]
     assert score_set(pictures, real, 0)["meaning"]["f1"]["value"] == 1.0

@@ -257,7 +257,9 @@ def _gain_figures(drawn: Sequence[Drawn], seed: int) -> dict[str, Any]:
     with_answers = [one for one in drawn if one.prompt.answers]
     if with_answers:
         found = part_found(with_answers, seed)
-        figures |= {"one_part": found["one"], "all_parts": found["all"]}
+        figures["one_part"] = found["one"]
+        if not any(one.prompt.any_fits for one in with_answers):
+            figures["all_parts"] = found["all"]
     return figures
 
 

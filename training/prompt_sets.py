@@ -24,14 +24,16 @@ SETS = ("known", "heldout", "pairs", "wild", "budget")
 class Prompt:
     """One prompt. Components are meaning forms (the 水 of 氵), so that either shape of one is right.
 
-    answers: sets of components, each of them a right answer (several kanji may share a meaning); for `wild` it is one
-    set of components of which any fits. literals: the kanji that mean this. strokes: the budget that was asked for.
+    answers: sets of components, each of them a right answer (several kanji may share a meaning). any_fits: whether it
+    is no answer but a list of components of which any fits, as in `wild`. literals: the kanji that mean this.
+    strokes: the budget that was asked for.
     """
 
     text: str
     answers: tuple[frozenset[str], ...] = ()
     literals: tuple[str, ...] = ()
     strokes: int | None = None
+    any_fits: bool = False
 
     @property
     def asked(self) -> str:
@@ -74,7 +76,8 @@ def wild_prompts(count: int | None, path: Path = WILD_FILE) -> list[Prompt]:
     for line in path.read_text(encoding="utf8").splitlines():
         if line.strip() and not line.startswith("#"):
             text, _, fitting = line.partition("\t")
-            prompts.append(Prompt(text.strip(), (frozenset(fitting.split()),) if fitting.split() else ()))
+            prompts.append(Prompt(text.strip(), (frozenset(fitting.split()),) if fitting.split() else (),
+                                  any_fits=True))
     return prompts[:count]
 
 

@@ -11,14 +11,14 @@ def summary(report: dict[str, Any]) -> str:
     lines = [f"recogniser on held-out real kanji: component F1 {judge['component_f1']['value']:.2f}, strokes off by "
              f"{judge['stroke_error']['value']:.2f}, well-formed {judge['well_formed']['value']:.0%}, broken refused "
              f"{judge['broken_refused']['value']:.0%}",
-             f"{'':8}{'pictures':>9}{'legible':>9}{'one part':>10}{'all parts':>10}{'F1':>6}{'chance':>8}"
-             f"{'strokes':>9}{'copies':>8}{'Fréchet':>9}{'floor':>7}",
-             f"{'real':8}{'':9}{real['legible']['value']:>9.0%}{'':20}{real['meaning']['f1']['value']:>6.2f}{'':8}"
+             f"{'set':8}{'pictures':>9}{'legible':>9}{'one part':>12}{'all parts':>12}{'F1':>13}{'strokes':>9}"
+             f"{'copies':>8}{'Fréchet':>9}{'floor':>7}",
+             f"{'real':17}{real['legible']['value']:>9.0%}{'':24}{real['meaning']['f1']['value']:>6.2f}{'':7}"
              f"{real['strokes']['jouyou_mean']:>9.1f}"]
     for name, figures in report["sets"].items():
-        meaning = figures.get("meaning")
-        found = (f"{meaning['one_part']['value']:>10.0%}{meaning['all_parts']['value']:>10.0%}"
-                 f"{meaning['f1']['value']:>6.2f}{meaning['f1_by_chance']:>8.2f}") if meaning else " " * 34
+        meaning = figures.get("meaning") or {}
+        found = "".join(_beside_chance(meaning, key, width, form)
+                        for key, width, form in (("one_part", 12, ".0%"), ("all_parts", 12, ".0%"), ("f1", 13, ".2f")))
         lines.append(f"{name:8}{figures['pictures']:>9}{figures['legible']['value']:>9.0%}{found}"
                      f"{figures['strokes']['mean']['value']:>9.1f}{figures['novelty']['copies']['value']:>8.0%}"
                      f"{figures['frechet']['distance']:>9.3f}{figures['frechet']['floor']:>7.3f}")
@@ -31,7 +31,15 @@ def summary(report: dict[str, Any]) -> str:
             shares = [gain[which]["legible"]["value"] for which in ("plain", "best")]
             lines.append(f"best of {report['best_of']['n']}, {name}: legible {shares[0]:.0%} -> {shares[1]:.0%}"
                          + _second_gain(gain))
+    lines.append("in brackets: by chance, the same pictures under other prompts of the set")
     return "\n".join(lines)
+
+
+def _beside_chance(meaning: dict[str, Any], name: str, width: int, form: str) -> str:
+    """A figure as "80% (5%)", or as much space."""
+    if name not in meaning:
+        return " " * width
+    return f"{meaning[name]['value']:{form}} ({meaning[name + '_by_chance']:{form}})".rjust(width)
 
 
 def _second_gain(gain: dict[str, Any]) -> str:

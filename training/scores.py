@@ -123,14 +123,20 @@ def balance(pictures: Sequence[Image.Image]) -> np.ndarray:
 
 
 def _meaning(drawn: Sequence[Drawn], seed: int) -> dict[str, Any]:
-    """Component F1 by meaning form in any slot, and parts found; each beside its mean over shuffled prompts."""
+    """Component F1 by meaning form in any slot, and parts found; each beside its mean over shuffled prompts.
+
+    Where the prompts have only lists of which any component fits, whether one was found is all that can be said.
+    """
     shuffled = [_shuffled(drawn, seed + turn) for turn in range(SHUFFLES)]
     found = part_found(drawn, seed)
+    one_by_chance = float(np.mean([part_found(other, seed)["one"]["value"] for other in shuffled]))
+    if any(one.prompt.any_fits for one in drawn):
+        return {"one_part": found["one"], "one_part_by_chance": one_by_chance}
     return {
         "f1": _f1(drawn).as_json(seed),
         "f1_by_chance": float(np.mean([_f1(other).value for other in shuffled])),
         "one_part": found["one"], "all_parts": found["all"],
-        "one_part_by_chance": float(np.mean([part_found(other, seed)["one"]["value"] for other in shuffled])),
+        "one_part_by_chance": one_by_chance,
         "all_parts_by_chance": float(np.mean([part_found(other, seed)["all"]["value"] for other in shuffled])),
     }
 
