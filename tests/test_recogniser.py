@@ -111,18 +111,35 @@ def test_squeezed_pairs_keep_their_sides():
 
 def test_a_batch_is_a_function_of_seed_and_step(kanji):
     rows = read_dataset(kanji, progress=False)
-    batches = [GlyphBatches(read_glyphs(rows, vocabulary()), 32, seed) for seed in (0, 0, 1)]
+    batches = [GlyphBatches(read_glyphs(rows, vocabulary()), 32, seed, 100) for seed in (0, 0, 1)]
     assert torch.equal(batches[0][7].ink, batches[1][7].ink)
     assert not torch.equal(batches[0][7].ink, batches[0][8].ink)
     assert not torch.equal(batches[0][7].ink, batches[2][7].ink)
 
 
 def test_a_batch_asks_nothing_of_broken_glyphs_but_whether_they_are_well_formed(kanji):
-    batch = GlyphBatches(read_glyphs(read_dataset(kanji, progress=False), vocabulary()), 32, 0)[0]
+    batch = GlyphBatches(read_glyphs(read_dataset(kanji, progress=False), vocabulary()), 32, 0, 100)[0]
     broken = batch.well_formed == 0
     assert broken.sum() == 7  # of 32
     assert (batch.slots[broken] == -1).all() and (batch.strokes[broken] == 0).all()
     assert (batch.identity[batch.well_formed == -1] == -1).all()
+
+
+def test_what_is_squeezed_into_a_slot_is_asked_for_by_component_by_its_two_parts_or_not_at_all(kanji):
+    glyphs = read_glyphs(read_dataset(kanji, progress=False), vocabulary())
+    batches = GlyphBatches(glyphs, 32, 0, 100)
+    component_itself = int((glyphs.own == 2).nonzero()[0])  # 十
+    top, bottom, left, right = (SLOTS.index(slot) for slot in ("top", "bottom", "left", "right"))
+    filled = glyphs.slots[..., 0] != NONE
+    stacked = int((filled[:, top] & filled[:, bottom]).nonzero()[0])
+    beside = int((filled[:, left] & filled[:, right]).nonzero()[0])
+    slots = torch.full((3, len(SLOTS), 2), NONE)
+    batches._label(slots, torch.arange(3), right, torch.tensor([component_itself, stacked, beside]))
+    upper = SLOTS.index("right/top")
+    assert slots[0, right].tolist() == [2, 2] and slots[0, upper].tolist() == [NONE, NONE]
+    assert slots[1, right].tolist() == [NONE, NONE] and torch.equal(slots[1, upper], glyphs.slots[stacked, top])
+    assert slots[2, right].tolist() == [-1, -1] and slots[2, upper].tolist() == [-1, -1]
+    assert (slots[:, left] == NONE).all()
 
 
 def test_weights_are_read_back_as_they_were_written_but_for_half_precision(tmp_path, ink):

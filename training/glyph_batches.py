@@ -1,6 +1,7 @@
-"""The recogniser's training batches: a quarter real, a third composed, some squeezed together, a quarter broken.
+"""The recogniser's training batches: real, composed, squeezed together and broken glyphs, all distorted.
 
-Every draw of step n is a function of (seed, n).
+Every draw of step n is a function of (seed, n). First many are broken; once those are told apart, more are squeezed
+together, which shows each component in slots where no character of the set has it.
 """
 
 from __future__ import annotations
@@ -24,8 +25,13 @@ BROKEN_SHARES = {  # of the broken samples; the seven kinds of distortions.py, a
     "strokes dropped": 0.26, "shuffled": 0.10, "overlaid": 0.14, "mirrored": 0.16, "melted": 0.10, "patchwork": 0.12,
     "scribble": 0.02, "muddled": 0.10,
 }  # fmt: skip
+FIRST_SHARES = {"real": 0.30, "composed": 0.33, "squeezed": 0.12}  # of a batch; the rest is broken
+LATER_SHARES = {"real": 0.30, "composed": 0.26, "squeezed": 0.28}
+LATER_FROM = 0.63  # of the steps
 _ACROSS = (SLOTS.index("left"), SLOTS.index("right"))
 _DOWN = (SLOTS.index("top"), SLOTS.index("bottom"))
+_INNER = {slot: _DOWN if slot in _ACROSS else _ACROSS for slot in (*_ACROSS, *_DOWN)}
+_NESTED = {(slot, inner): SLOTS.index(f"{SLOTS[slot]}/{SLOTS[inner]}") for slot in _INNER for inner in _INNER[slot]}
 
 
 class Purpose(IntEnum):
@@ -110,22 +116,25 @@ class Redrawn:
 class GlyphBatches:
     """`batches[step]` is a pure function of the seed and the step."""
 
-    def __init__(self, glyphs: Glyphs, size: int, seed: int, redrawn: Redrawn | None = None) -> None:
-        """`redrawn` adds the autoencoder's distortions, where there is one."""
-        self.glyphs, self.size, self.seed, self.redrawn = glyphs, size, seed, redrawn
+    def __init__(self, glyphs: Glyphs, size: int, seed: int, steps: int, redrawn: Redrawn | None = None) -> None:
+        """`steps` are those of the whole training; `redrawn` adds the autoencoder's distortions."""
+        self.glyphs, self.size, self.seed, self.steps, self.redrawn = glyphs, size, seed, steps, redrawn
         self.real, self.composed = glyphs.real.nonzero()[:, 0], (~glyphs.real).nonzero()[:, 0]
         if not len(self.composed):
             self.composed = self.real
         self.numbers = torch.where(glyphs.real, glyphs.real.cumsum(0) - 1, -1)
-        self.counts = [round(size * share) for share in (0.30, 0.33, 0.12)]
+        components = (glyphs.real & (glyphs.own != NONE)).nonzero()[:, 0]
+        self.components = components if len(components) else self.real
 
     def __getitem__(self, step: int) -> Batch:
         """The samples of a step, distorted as a sampler distorts."""
         draw = generator(self.seed, step, Purpose.ROWS)
-        real, composed, squeezed = self.counts
+        later = step >= LATER_FROM * self.steps
+        shares = LATER_SHARES if later else FIRST_SHARES
+        real, composed, squeezed = (round(self.size * share) for share in shares.values())
         parts = [self._whole(_choose(self.real, real, draw), draw),
                  self._whole(_choose(self.composed, composed, draw), draw),
-                 self._squeezed(squeezed, draw),
+                 self._squeezed(squeezed, draw, later),
                  self._broken(self.size - real - composed - squeezed, generator(self.seed, step, Purpose.BREAKING))]
         batch = Batch(*(torch.cat([getattr(part, name) for part in parts]) for name in Batch.__dataclass_fields__))
         ink = as_sampled(batch.ink, generator(self.seed, step, Purpose.DISTORTIONS))
@@ -140,24 +149,38 @@ class GlyphBatches:
         return Batch(ink, self.glyphs.slots[places], self.glyphs.strokes[places], torch.ones(len(places)),
                      self.numbers[places])
 
-    def _squeezed(self, count: int, draw: torch.Generator) -> Batch:
-        """Two whole characters made narrow or flat: components in slots where no character shows them."""
+    def _squeezed(self, count: int, draw: torch.Generator, components: bool) -> Batch:
+        """Two whole characters made narrow or flat; mostly such as are components themselves, if `components`."""
         first, second = _choose(self.real, count, draw), _choose(self.real, count, draw)
+        if components:
+            use = torch.rand((2, count), generator=draw) < 0.75
+            first = torch.where(use[0], _choose(self.components, count, draw), first)
+            second = torch.where(use[1], _choose(self.components, count, draw), second)
         across = torch.rand(count, generator=draw) < 0.65
         share = 0.40 + 0.16 * torch.rand(count, generator=draw)
         ink = squeeze_pair(self.glyphs.ink(first), self.glyphs.ink(second), across, share)
         slots = torch.full((count, len(SLOTS), TOGETHER), NONE)
-        rows = torch.arange(count)
         for number, places in enumerate((first, second)):
-            own = self.glyphs.own[places]
-            here = torch.where(across, _ACROSS[number], _DOWN[number])
-            slots[rows, here] = torch.where(own == NONE, -1, own)[:, None]  # no component itself: not asked
-        unknown = (slots == -1).flatten(1).any(1)
-        nested = [place for place, slot in enumerate(SLOTS) if "/" in slot]
-        slots[unknown.nonzero(), torch.tensor(nested)] = -1
+            for slot, here in ((_ACROSS[number], across), (_DOWN[number], ~across)):
+                self._label(slots, here.nonzero()[:, 0], slot, places[here])
         strokes = self.glyphs.strokes[first] + self.glyphs.strokes[second]
         strokes[strokes > MOST_STROKES] = 0
         return Batch(ink, slots, strokes, torch.full((count,), -1.0), torch.full((count,), -1))
+
+    def _label(self, slots: torch.Tensor, rows: torch.Tensor, slot: int, places: torch.Tensor) -> None:
+        """Say of `rows` that the glyphs at `places` stand in a slot.
+
+        One that is a component is that; one of two parts, the other way across, gives the nested slots; of any other
+        nothing is asked there.
+        """
+        own, inside = self.glyphs.own[places], self.glyphs.slots[places]
+        inner = _INNER[slot]
+        filled = inside[..., 0] != NONE
+        of_two = filled[:, list(inner)].all(1) & (filled.sum(1) == 2) & (own == NONE)
+        slots[rows, slot] = torch.where(of_two, NONE, torch.where(own == NONE, -1, own))[:, None]
+        for part in inner:
+            unknown = torch.where((own == NONE)[:, None], -1, NONE)
+            slots[rows, _NESTED[slot, part]] = torch.where(of_two[:, None], inside[:, part], unknown)
 
     def _broken(self, count: int, draw: torch.Generator) -> Batch:
         half = count // 2

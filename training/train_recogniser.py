@@ -114,7 +114,8 @@ def train(rows: Sequence[Row], vocabulary: Vocabulary, config: RecogniserConfig,
     step = learner.resume(config.output_dir)
     if step == config.steps:
         return learner.network.eval()
-    batches = GlyphBatches(read_glyphs(rows, vocabulary), config.batch_size, config.seed, _redrawn(rows, config))
+    batches = GlyphBatches(read_glyphs(rows, vocabulary), config.batch_size, config.seed, config.steps,
+                           _redrawn(rows, config))
     metrics = (config.output_dir / "metrics.jsonl").open("a", encoding="utf8")
     with metrics, tqdm(total=config.steps, initial=step, desc="recogniser", unit="step") as bar:
         while step < config.steps:
