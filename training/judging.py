@@ -55,9 +55,9 @@ class Part:
 class Reading:
     """What the judge reads in one picture.
 
-    well_formed: probability, 0 to 1; is_well_formed: whether it passes the threshold that 95 % of real kanji pass;
-    strokes: expected number; nearest: the nearest existing kanji, None without a dataset; likeness: to it, cosine;
-    is_copy: whether it is so like it that it counts as drawn from it; picture_of_nearest: its file.
+    well_formed: probability, 0 to 1; is_well_formed: whether it passes the threshold that some 95 % of real kanji pass;
+    strokes: the most likely number; nearest: the nearest existing kanji, None without a dataset; likeness: to it, as a
+    cosine; is_copy: whether it is so like it that it counts as drawn from it; picture_of_nearest: its file.
     """
 
     well_formed: float

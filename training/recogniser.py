@@ -59,6 +59,10 @@ class Seen:
     embedding: torch.Tensor
 
     def stroke_count(self) -> torch.Tensor:
+        """The most likely number of strokes, (B,); nearer to the truth in the mean than the expected number."""
+        return self.strokes.argmax(-1).float()
+
+    def expected_strokes(self) -> torch.Tensor:
         """The expected number of strokes, (B,)."""
         return (self.strokes.float().softmax(-1) * torch.arange(self.strokes.shape[-1])).sum(-1)
 

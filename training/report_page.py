@@ -69,8 +69,9 @@ def _judge_section(report: dict[str, Any]) -> str:
     judge, second = report["judge"], report["second_judge"]
     columns = [("the judge", judge)] + ([("the second judge", second)] if second else [])
     rows = [
-        ("component F1, slot and shape", "component_f1", "plain"), ("component F1, shape in any slot",
-                                                                    "component_f1_any_slot", "plain"),
+        ("component F1, slot and shape", "component_f1", "plain"),
+        ("the same, characters of everyday use", "component_f1_everyday", "plain"),
+        ("component F1, shape in any slot", "component_f1_any_slot", "plain"),
         ("stroke count, mean error", "stroke_error", "plain"), ("real ones called well-formed", "well_formed", "share"),
         ("broken ones refused", "broken_refused", "share"),
         ("new characters called a copy of another", "called_a_copy_of_another", "share")]

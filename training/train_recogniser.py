@@ -209,7 +209,7 @@ def losses(seen: Any, batch: Batch, identities: torch.Tensor) -> dict[str, torch
     return {
         "parts": parts,
         "strokes": F.cross_entropy(seen.strokes[counted].float(), bump),
-        "stroke_error": (seen.stroke_count()[counted] - count).abs().mean(),
+        "stroke_error": (seen.expected_strokes()[counted] - count).abs().mean(),
         "well_formed": F.binary_cross_entropy_with_logits(seen.well_formed[asked].float(), batch.well_formed[asked]),
         "identity": F.cross_entropy(IDENTITY_SCALE * cosines, batch.identity[known]),
     }
