@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from accelerate.state import AcceleratorState
 from PIL import Image, ImageDraw
 
 from config import TrainConfig
@@ -118,6 +119,7 @@ def _be_the_child(work: Callable[[], object], output: Path, timeout_s: int) -> N
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.alarm(timeout_s)  # a trainer that hangs fails the test
         torch.set_num_threads(1)
+        AcceleratorState._reset_state(reset_partial_state=True)  # a test may have made one in the parent
         work()
         status = 0
     except SystemExit as leaving:

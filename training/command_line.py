@@ -26,7 +26,8 @@ def parse_train_config(arguments: Sequence[str], description: str | None) -> Tra
     if name not in PRESETS:
         _refuse(f"--preset {name}: no such preset; there are: {', '.join(PRESETS)}. Any other base is named by "
                 "--pretrained_model_name_or_path FOLDER_OR_HUB_ID.")
-    return parse(TrainConfig, rest, description, default=PRESETS[name], program="train_text_to_image.py [--preset NAME]")
+    program = "train_text_to_image.py [--preset NAME]"
+    return parse(TrainConfig, rest, description, default=PRESETS[name], program=program)
 
 
 def parse(kind: type[T], arguments: Sequence[str], description: str | None, default: T | None = None,
@@ -34,7 +35,8 @@ def parse(kind: type[T], arguments: Sequence[str], description: str | None, defa
     """A settings dataclass from the command line; names with underscores or hyphens alike."""
     try:
         extra = {} if default is None else {"default": default}
-        return tyro.cli(kind, args=list(arguments), description=description, prog=program, use_underscores=True, **extra)
+        return tyro.cli(kind, args=list(arguments), description=description, prog=program, use_underscores=True,
+                        **extra)
     except ValueError as error:  # the dataclass's own checks
         _refuse(str(error))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -135,15 +136,17 @@ class TrainConfig:
         for name in ("train_batch_size", "gradient_accumulation_steps", "max_train_steps", "checkpointing_steps",
                      "num_inference_steps", "logging_steps"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("caption_dropout", "stroke_tag_share", "composed_share", "ema_decay"):
+        for name in ("caption_dropout", "stroke_tag_share", "composed_share", "ema_decay", "adam_beta1", "adam_beta2"):
             _require(0.0 <= getattr(self, name) <= 1.0, name, getattr(self, name), "between 0 and 1")
         for name in ("learning_rate", "common_weight", "max_grad_norm", "adam_epsilon"):
-            _require(getattr(self, name) > 0.0, name, getattr(self, name), "above 0")
+            _require(0.0 < getattr(self, name) < math.inf, name, getattr(self, name), "above 0")
+        for name in ("lr_warmup_steps", "lr_cooldown_steps", "validation_steps", "cache_budget", "noise_offset",
+                     "adam_weight_decay", "guidance_scale", "seed"):
+            _require(0.0 <= getattr(self, name) < math.inf, name, getattr(self, name), "0 or more")
         for name in ("num_train_epochs", "snr_gamma", "lora_rank", "checkpoints_total_limit", "max_train_samples"):
             value = getattr(self, name)
             _require(value is None or value > 0, name, value, "above 0")
         _require(self.resolution > 0 and self.resolution % 8 == 0, "resolution", self.resolution, "a multiple of 8")
-        _require(self.seed >= 0, "seed", self.seed, "0 or more")
         _require(all(prompt.strip() for prompt in self.validation_prompts), "validation_prompts",
                  list(self.validation_prompts), "prompts with words in them")
 
@@ -182,15 +185,23 @@ def _require(holds: bool, name: str, value: Any, wanted: str) -> None:
 
 
 # What differs between the bases. `tiny` has zero terminal SNR, where min-SNR would give the noisiest steps, which decide
-# what is drawn and where, no weight at all. Sizes: sd-nano fits 24 GB; sd14 at 512 px fits 24 GB with checkpointing.
+# what is drawn and where, no weight at all. The rows of one base differ in what a GPU holds and not in what is learned
+# from: batch times accumulation is the same for all. A weight in training takes 16 bytes (fp32 weight, gradient and two
+# moments), 4 for its average and 2 for its bf16 copy; a frozen one under a LoRA takes 2.
 _COLUMNS = (
     "pretrained_model_name_or_path", "revision", "resolution", "train_batch_size", "gradient_accumulation_steps",
-    "max_train_steps", "learning_rate", "snr_gamma", "guidance_scale", "gradient_checkpointing", "checkpointing_steps")
+    "gradient_checkpointing", "lora_rank", "max_train_steps", "learning_rate", "snr_gamma", "guidance_scale",
+    "checkpointing_steps")
+_NANO, _SD14 = "bguisard/stable-diffusion-nano-2-1", "CompVis/stable-diffusion-v1-4"
 _TABLE = {
-    # name     base                                   revision     px  batch accum.  steps  rate gamma guid. recompute every
-    "tiny":    ("tiny",                               None,        128,  64, 1,        400, 1e-4, None, 4.0, False,    200),
-    "sd-nano": ("bguisard/stable-diffusion-nano-2-1", "main",      128,  64, 1,     10_000, 5e-5, 5.0,  5.0, False,  1_000),
-    "sd14":    ("CompVis/stable-diffusion-v1-4",      SD14_COMMIT, 512,   8, 4,     10_000, 2e-5, 5.0,  5.0, True,   1_000),
+    # name           base    revision      px  batch acc. recompute rank   steps  rate gamma guidance every
+    "tiny":         ("tiny", None,        128,  64,  1, False, None,    400, 1e-4, None, 4.0,   200),
+    "sd-nano":      (_NANO,  "main",      128,  16, 16, False, None, 10_000, 5e-5, 5.0,  5.0, 1_000),  # 24 GB
+    "sd-nano-8gb":  (_NANO,  "main",      128,  16, 16, False, 16,   10_000, 2e-4, 5.0,  5.0, 1_000),
+    "sd-nano-80gb": (_NANO,  "main",      128, 128,  2, False, None, 10_000, 5e-5, 5.0,  5.0, 1_000),
+    "sd14":         (_SD14,  SD14_COMMIT, 512,   4,  8, True,  None, 10_000, 2e-5, 5.0,  5.0, 1_000),  # 24 GB
+    "sd14-8gb":     (_SD14,  SD14_COMMIT, 512,   2, 16, True,  16,   10_000, 1e-4, 5.0,  5.0, 1_000),
+    "sd14-80gb":    (_SD14,  SD14_COMMIT, 512,   8,  4, False, None, 10_000, 2e-5, 5.0,  5.0, 1_000),
 }  # fmt: skip
 PRESETS: dict[str, TrainConfig] = {
     name: TrainConfig(output_dir=Path("runs") / name, validation_steps=row[-1],

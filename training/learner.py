@@ -13,6 +13,7 @@ from diffusers.training_utils import EMAModel, cast_training_params
 import checkpoints
 from config import TrainConfig
 from learning_rate import learning_rate
+from quiet import known_noise_off
 
 LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")  # the attention's projections, as diffusers' LoRA script has them
 PRECISIONS = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -130,7 +131,8 @@ def _add_lora(unet: UNet2DConditionModel, config: TrainConfig) -> None:
     """Add the adapter in fp32 to a base that is kept in the precision of the arithmetic: it is never updated."""
     from peft import LoraConfig
 
-    unet.to(PRECISIONS[config.mixed_precision])
+    with known_noise_off():
+        unet.to(PRECISIONS[config.mixed_precision])
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)  # the adapter's first weights are part of the run
         unet.add_adapter(LoraConfig(r=config.lora_rank, lora_alpha=config.lora_rank, init_lora_weights="gaussian",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,20 @@ def save_pipeline(config: TrainConfig, unet: UNet2DConditionModel, facts: dict[s
     dtype = torch.float16 if config.save_precision == "fp16" else torch.float32
     with known_noise_off():
         pipeline.to("cpu").to(dtype).save_pretrained(building, safe_serialization=True)
+    _forget_paths(building)
     shutil.copy(grid, building / "samples.png")
     (building / "README.md").write_text(model_card.text(config, facts), encoding="utf8")
     shutil.rmtree(final, ignore_errors=True)
     building.rename(final)
     return final
+
+
+def _forget_paths(folder: Path) -> None:
+    """Take out of the configurations where the base lay: that says nothing to others, and tells of this machine."""
+    for path in folder.rglob("*.json"):
+        content = json.loads(path.read_text(encoding="utf8"))
+        if content.pop("_name_or_path", None) is not None:
+            path.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf8")
 
 
 def _plain_copy(trained: UNet2DConditionModel, base: UNet2DConditionModel) -> UNet2DConditionModel:

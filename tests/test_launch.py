@@ -1,0 +1,95 @@
+"""launch_training.sh passes signals on to the trainer, ends as it ends, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import checkpoints
+from training_fixtures import command_line, save_base, save_dataset, small_config
+
+ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """The project, with an environment that is this one."""
+    clone = tmp_path / "clone"
+    shutil.copytree(ROOT / "training", clone / "training", ignore=shutil.ignore_patterns("__pycache__", "tiny"))
+    (clone / "tests").mkdir()
+    for name in ("launch_training.sh", "requirements.txt", "tests/environment.sh"):
+        shutil.copy(ROOT / name, clone / name)
+    python = clone / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    digest = hashlib.sha256((clone / "requirements.txt").read_bytes()).hexdigest()
+    (clone / ".venv/requirements.sha256").write_text(f"{digest}\n")
+    save_base(tmp_path / "base")
+    save_dataset(tmp_path / "data")
+    return clone
+
+
+def start(clone: Path, *extra: str) -> subprocess.Popen:
+    config = small_config(clone.parent / "base", clone.parent / "data", clone.parent / "run", max_train_steps=100_000,
+                          checkpointing_steps=100_000, lr_scheduler="constant")
+    return subprocess.Popen([clone / "launch_training.sh", "tiny", *command_line(config), *extra], text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+                            env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def characters(process: subprocess.Popen) -> Iterator[str]:
+    """The output as it comes, in pieces that end where a progress bar redraws itself."""
+    piece = ""
+    while letter := process.stdout.read(1):
+        piece += letter
+        if letter in "\r\n":
+            yield piece
+            piece = ""
+
+
+def left_behind(session: int) -> list[str]:
+    """The command lines of living processes of a session."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (path / "stat").read_text().rsplit(")", 1)[1].split()
+            if int(fields[3]) == session and fields[0] != "Z":
+                found.append((path / "cmdline").read_text())
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize(("number", "to_all", "extra"), [
+    (signal.SIGTERM, False, ()), (signal.SIGINT, False, ()), (signal.SIGINT, True, ()),
+    (signal.SIGTERM, False, ("--num_processes", "2"))], ids=["SIGTERM", "SIGINT", "Ctrl-C", "two processes"])
+def test_a_signal_to_the_script_saves_a_checkpoint_and_leaves_nothing_behind(
+        number: signal.Signals, to_all: bool, extra: tuple[str, ...], clone: Path) -> None:
+    process = start(clone, *extra)
+    try:
+        output = ""
+        for piece in characters(process):
+            output += piece
+            if "loss=" in piece:
+                break
+        assert "loss=" in output, output
+        (os.killpg if to_all else os.kill)(process.pid, number)
+        output += process.stdout.read()
+        status = process.wait(timeout=120)
+        assert status == 128 + number, output
+        assert left_behind(process.pid) == []
+        assert checkpoints.latest(clone.parent / "run").step > 0
+        assert "is saved in" in output
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,265 @@
+"""Any Stable Diffusion base trains, shows itself, and comes out as a pipeline that anyone can load."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from diffusers import StableDiffusionPipeline
+from diffusers.training_utils import EMAModel
+from PIL import Image
+from safetensors.torch import load_file
+
+import checkpoints
+import publish
+from bases import load_pipeline
+from learner import Learner
+from quiet import known_noise_off
+from training_fixtures import command_line, metrics, run_main, same_tensors, save_base, save_dataset, small_config
+from training_run import TrainingError, _latent_shape
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("train")
+    for kind in ("sd1", "sd2"):
+        save_base(folder / kind, kind)
+    save_base(folder / "grey", "sd2", channels=1)
+    save_dataset(folder / "data")
+    return folder
+
+
+def config_of(bench: Path, output: Path, base: str = "sd1", **changes):
+    return small_config(bench / base, bench / "data", output, **{"cache_dir": bench / "cache", **changes})
+
+
+@pytest.mark.parametrize("base", ["sd1", "sd2", "grey"])
+def test_every_kind_of_base_trains_and_is_sampled_from(base: str, bench: Path, tmp_path: Path) -> None:
+    config = config_of(bench, tmp_path / "run", base, max_train_steps=30, validation_steps=20, lr_scheduler="constant",
+                       mixed_precision="bf16", gradient_checkpointing=base == "sd2")
+    ended = run_main(config, tmp_path / "log")
+    assert ended.status == 0, ended.output
+    losses = [line["loss"] for line in metrics(tmp_path / "run")]
+    assert sum(losses[-8:]) < sum(losses[:8])
+    with known_noise_off():
+        pipeline = StableDiffusionPipeline.from_pretrained(
+            tmp_path / "run/pipeline", torch_dtype=torch.float32, safety_checker=None)
+    before = load_pipeline(str(bench / base))
+    assert pipeline.unet.config.sample_size == 16
+    assert not torch.equal(pipeline.unet.conv_in.weight, before.unet.conv_in.weight)
+    assert torch.allclose(pipeline.vae.post_quant_conv.weight, before.vae.post_quant_conv.weight, atol=1e-3)
+    assert pipeline.scheduler.config.prediction_type == before.scheduler.config.prediction_type
+    pipeline.set_progress_bar_config(disable=True)
+    picture = pipeline("moon, 4 strokes", num_inference_steps=2).images[0]
+    assert picture.size == (32, 32)
+    assert picture.mode == ("L" if base == "grey" else "RGB")
+
+
+def test_the_run_folder_tells_what_was_done(bench: Path, tmp_path: Path) -> None:
+    config = config_of(bench, tmp_path / "run", validation_steps=3, checkpointing_steps=2, report_to="tensorboard")
+    assert run_main(config, tmp_path / "log").status == 0
+    run = tmp_path / "run"
+    content = json.loads((run / "config.json").read_text())
+    assert content["settings"]["learning_rate"] == 1e-3
+    assert {"dataset_sha256", "base_unet_sha256", "git_commit", "packages", "python"} <= content.keys()
+    assert "--train_batch_size 4" in (run / "command.txt").read_text()
+    assert metrics(run)[0].keys() == {
+        "step", "loss", "learning_rate", "images_per_s", "peak_memory_gb", "gradient_norm"}
+    assert [path.name for path in sorted((run / "samples").iterdir())] == ["step-000003.png", "step-000006.png"]
+    assert [path.name for path in checkpoints.listing(run)] == ["checkpoint-000004", "checkpoint-000006"]
+    assert any((run / "tensorboard").iterdir())
+    with Image.open(run / "samples/step-000006.png") as grid:
+        assert grid.width > 64
+    card = (run / "pipeline/README.md").read_text()
+    assert card.startswith("---\n")
+    assert "samples.png" in card
+    assert "KanjiVG" in card
+    assert str(tmp_path) not in card, "paths of this machine are nobody's business"
+    assert not list((run / "pipeline").rglob("*.bin"))
+
+
+def test_the_screen_shows_our_own_lines_alone(bench: Path, tmp_path: Path) -> None:
+    config = config_of(bench, tmp_path / "run", checkpointing_steps=3, report_to="tensorboard",
+                       cache_dir=tmp_path / "cache")
+    ended = subprocess.run([sys.executable, ROOT / "training/train_text_to_image.py", *command_line(config)],
+                           capture_output=True, text=True, check=True, timeout=300)
+    ours = re.compile(r"(checking pictures|encoding pictures|encoding captions|training): +\d+%.*|pipeline: .*|"
+                      r"samples:  .*|\s*")
+    strangers = [line for line in re.split(r"[\r\n]", ended.stdout + ended.stderr) if not ours.fullmatch(line)]
+    assert strangers == []
+
+
+def test_max_train_samples_takes_the_first_rows(bench: Path, tmp_path: Path) -> None:
+    config = config_of(bench, tmp_path / "run", max_train_samples=3, num_train_epochs=2, train_batch_size=2)
+    assert run_main(config, tmp_path / "log").status == 0
+    assert len(metrics(tmp_path / "run")) == 3
+
+
+def test_a_resolution_that_the_base_cannot_take_is_refused(bench: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="must be a multiple of 2"):
+        _latent_shape(load_pipeline(str(bench / "sd1")), 33)
+
+
+# --- learning --------------------------------------------------------------------------------------------------------
+
+def learner(bench: Path, **changes) -> Learner:
+    config = config_of(bench, Path("unused"), **changes)
+    return Learner(load_pipeline(str(bench / "sd1")).unet, config, Accelerator(cpu=True, mixed_precision="no"))
+
+
+def push_weights(one: Learner, value: float = 1.0) -> None:
+    for weight in one.trained.values():
+        weight.grad = torch.full_like(weight, value)
+
+
+def test_an_update_that_is_not_finite_changes_nothing(bench: Path) -> None:
+    one = learner(bench)
+    push_weights(one)
+    one.update(0)
+    kept = {name: weight.detach().clone() for name, weight in one.trained.items()}
+    moments = {name: moment.clone() for name, moment in checkpoints.optimizer_tensors(one.adamw).items()}
+    for value in (float("nan"), float("inf")):
+        push_weights(one, value)
+        assert not torch.isfinite(one.update(1))
+        assert all(torch.equal(weight, kept[name]) for name, weight in one.trained.items())
+        after = checkpoints.optimizer_tensors(one.adamw)
+        assert all(torch.equal(moment, after[name]) for name, moment in moments.items())
+    push_weights(one)
+    one.update(1)
+    assert not any(torch.equal(weight, kept[name]) for name, weight in one.trained.items())
+
+
+def test_the_average_is_that_of_diffusers(bench: Path) -> None:
+    one = learner(bench)
+    other = EMAModel([weight.detach().clone().requires_grad_() for weight in one.trained.values()], decay=0.999)
+    for step in range(5):
+        push_weights(one, step - 2.0)
+        one.update(step)
+        other.step(one.trained.values())
+    for ours, theirs in zip(one.ema.shadow_params, other.shadow_params, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def test_sampling_uses_the_average_and_gives_the_weights_back(bench: Path) -> None:
+    one = learner(bench)
+    push_weights(one)
+    one.update(0)
+    push_weights(one)
+    one.update(1)
+    live = {name: weight.detach().clone() for name, weight in one.trained.items()}
+    average = [shadow.clone() for shadow in one.ema.shadow_params]
+    with pytest.raises(KeyError), one.averaged() as unet:
+        assert not unet.training
+        assert all(torch.equal(weight, kept) for weight, kept in zip(unet.parameters(), average, strict=True))
+        raise KeyError
+    assert one.unet.training
+    assert all(torch.equal(weight, live[name]) for name, weight in one.trained.items())
+
+
+def test_a_checkpoint_of_other_weights_is_refused_and_changes_nothing(bench: Path, tmp_path: Path) -> None:
+    one = learner(bench)
+    other = learner(bench, lora_rank=2)
+    path = checkpoints.save(tmp_path, 3, other.files() | {"optimizer": {}}, {}, None)
+    kept = {name: weight.detach().clone() for name, weight in one.trained.items()}
+    with pytest.raises(checkpoints.CheckpointError, match="other weights"):
+        one.load(checkpoints.verify(path))
+    assert all(torch.equal(weight, kept[name]) for name, weight in one.trained.items())
+
+
+# --- LoRA ------------------------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def lora_run(bench: Path) -> Path:
+    config = config_of(bench, bench / "lora", lora_rank=4, save_precision="fp32", mixed_precision="bf16",
+                       learning_rate=1e-2)
+    ended = run_main(config, bench / "lora.txt")
+    assert ended.status == 0, ended.output
+    return bench / "lora"
+
+
+def test_a_lora_trains_the_attention_alone_and_keeps_the_base_in_half(bench: Path) -> None:
+    one = learner(bench, lora_rank=4, mixed_precision="bf16")
+    assert all("lora" in name for name in one.trained)
+    assert {weight.dtype for weight in one.trained.values()} == {torch.float32}
+    frozen = [weight for weight in one.unet.parameters() if not weight.requires_grad]
+    assert {weight.dtype for weight in frozen} == {torch.bfloat16}
+    again = learner(bench, lora_rank=4, mixed_precision="bf16")
+    assert all(torch.equal(weight, again.trained[name]) for name, weight in one.trained.items())
+
+
+def test_a_lora_loads_as_diffusers_users_load_one(bench: Path, lora_run: Path) -> None:
+    base, fused = load_pipeline(str(bench / "sd1")), load_pipeline(str(lora_run / "pipeline"))
+    base.load_lora_weights(lora_run / "lora")
+    inputs = torch.randn(1, 4, 16, 16), torch.tensor([500]), torch.randn(1, 77, 32)
+    with torch.no_grad():
+        plain = load_pipeline(str(bench / "sd1")).unet.eval()(*inputs).sample
+        adapted, whole = base.unet.eval()(*inputs).sample, fused.unet.eval()(*inputs).sample
+    assert torch.allclose(adapted, whole, atol=1e-4)
+    assert not torch.allclose(adapted, plain, atol=1e-3)
+
+
+def test_a_lora_is_there_in_the_form_of_other_programs(bench: Path, lora_run: Path) -> None:
+    tensors = load_file(lora_run / "lora" / publish.KOHYA_FILE)
+    modules = {name.split(".")[0] for name in tensors}
+    assert "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q" in modules
+    assert all(name.startswith("lora_unet_") for name in modules)
+    for module in modules:
+        assert tensors[f"{module}.alpha"].item() == 4
+        assert tensors[f"{module}.lora_down.weight"].shape[0] == tensors[f"{module}.lora_up.weight"].shape[1] == 4
+    theirs, ours = load_pipeline(str(bench / "sd1")), load_pipeline(str(bench / "sd1"))
+    theirs.load_lora_weights(lora_run / "lora", weight_name=publish.KOHYA_FILE)  # diffusers reads kohya's form too
+    ours.load_lora_weights(lora_run / "lora", weight_name="pytorch_lora_weights.safetensors")
+    inputs = torch.randn(1, 4, 16, 16), torch.tensor([500]), torch.randn(1, 77, 32)
+    with torch.no_grad():
+        assert torch.allclose(theirs.unet.eval()(*inputs).sample, ours.unet.eval()(*inputs).sample, atol=1e-5)
+
+
+# --- several processes -----------------------------------------------------------------------------------------------
+
+@pytest.mark.slow
+def test_two_processes_learn_from_the_same_rows_with_one_writer_and_one_cache(bench: Path, tmp_path: Path) -> None:
+    """accelerate, gloo, CPU. The weights agree but for the order of sums."""
+    alone = config_of(bench, tmp_path / "one", max_train_steps=4, cache_dir=tmp_path / "cache 1", mixed_precision="no")
+    assert run_main(alone, tmp_path / "log").status == 0
+    both = config_of(bench, tmp_path / "two", max_train_steps=4, cache_dir=tmp_path / "cache 2", train_batch_size=2)
+    ended = launch(both, processes=2)
+    assert ended.returncode == 0, ended.stderr
+    one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
+    assert [line["step"] for line in two] == [1, 2, 3, 4]  # one writer
+    assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], rel=1e-4)
+    for name in ("unet", "ema"):
+        weights = [load_file(tmp_path / run / f"checkpoint-000004/{name}.safetensors") for run in ("one", "two")]
+        assert all(torch.allclose(weight, weights[1][key], atol=2e-4) for key, weight in weights[0].items())
+    sizes = [[path.stat().st_size for path in sorted((tmp_path / name).glob("*/records.bin"))]
+             for name in ("cache 1", "cache 2")]
+    assert sizes[0] == sizes[1]
+    again = launch(both, processes=2)
+    assert again.returncode == 0
+    assert "is complete" in again.stdout
+
+
+@pytest.mark.slow
+def test_two_processes_resume_to_the_same_bits(bench: Path, tmp_path: Path) -> None:
+    both = config_of(bench, tmp_path / "whole", max_train_steps=4, train_batch_size=2, lr_scheduler="constant")
+    assert launch(both, processes=2).returncode == 0
+    for steps in (2, 4):
+        half = config_of(bench, tmp_path / "half", max_train_steps=steps, train_batch_size=2, lr_scheduler="constant")
+        assert launch(half, processes=2).returncode == 0
+    assert same_tensors(tmp_path / "half/checkpoint-000004", tmp_path / "whole/checkpoint-000004")
+
+
+def launch(config, processes: int) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(processes),
+               "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
+               ROOT / "training/train_text_to_image.py", *command_line(config)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600,
+                          env={**os.environ, "OMP_NUM_THREADS": "1"})
