@@ -4,6 +4,7 @@ Format: https://kanjivg.tagaini.net/svg-format.html. Attributes are matched by l
 puts kvg: at http://kanjivg.tagaini.net and its root element at https://.
 """
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -103,34 +104,24 @@ def glyph_from_group(literal: str, group) -> Glyph:
     return Glyph(literal, tuple(strokes), tuple(_name_contents(slots)))
 
 
-def _attribute(node, name: str) -> str:
-    for key, value in node.attrib.items():
-        if key.rpartition("}")[2] == name:
-            return value
-    return ""
-
-
 def _component(group, strokes: list[Stroke]) -> Component:
     """The tree below one <g>; its strokes are put at the end of `strokes`."""
     first = len(strokes)
     children = []
-    for node in group:
-        if not isinstance(node.tag, str):
-            continue
-        tag = node.tag.rpartition("}")[2]
-        if tag == "g":
+    for node in group.iterchildren(etree.Element):
+        if node.tag.endswith("}g") or node.tag == "g":
             children.append(_component(node, strokes))
-        elif tag == "path":
-            strokes.append(_checked_stroke(node.get("d") or "", len(strokes) + 1))
-    element = _attribute(group, "element")
-    position = _attribute(group, "position")
+        elif node.tag.endswith("}path") or node.tag == "path":
+            strokes.append(_checked_stroke(node.get("d", ""), len(strokes) + 1))
+    said = {name.rpartition("}")[2]: value for name, value in group.attrib.items()}
+    element, position = said.get("element", ""), said.get("position", "")
     return Component(
         element=element,
-        original=_attribute(group, "original") or element,
+        original=said.get("original") or element,
         position=_SLOTS.get(position, position),
         strokes=tuple(range(first, len(strokes))),
-        partial=_attribute(group, "partial") == "true",
-        part=_attribute(group, "number") if _attribute(group, "part") else None,
+        partial=said.get("partial") == "true",
+        part=said.get("number", "") if "part" in said else None,
         children=children,
     )
 
@@ -140,7 +131,8 @@ def _checked_stroke(data: str, number: int) -> Stroke:
         stroke = parse_path(data)
     except PathError as error:
         raise GlyphError(f"stroke {number}: {error}") from None
-    if any(abs(value - UNITS / 2) > _FARTHEST for curve in stroke for value in curve):
+    values = list(itertools.chain.from_iterable(stroke))
+    if min(values) < UNITS / 2 - _FARTHEST or max(values) > UNITS / 2 + _FARTHEST:
         raise GlyphError(f"stroke {number}: lies far outside the square")
     return stroke
 

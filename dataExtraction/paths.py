@@ -4,6 +4,7 @@ Format: SVG 1.1, section 8.3 (https://www.w3.org/TR/SVG11/paths.html). KanjiVG u
 taken too, as straight curves, because files of other drawers have them.
 """
 
+import itertools
 import math
 import re
 
@@ -12,7 +13,7 @@ Stroke = tuple[tuple[float, ...], ...]
 # left, top, right, bottom
 Box = tuple[float, float, float, float]
 
-_TOKEN = re.compile(r"[MmCcSsLlHhVv]|[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[\s,]+|(.)", re.DOTALL)
+_TOKEN = re.compile(r"[MmCcSsLlHhVv]|[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _NUMBERS = {"M": 2, "C": 6, "S": 4, "L": 2, "H": 1, "V": 1}
 
 
@@ -20,15 +21,28 @@ class PathError(ValueError):
     """Path data that is no stroke; the message says why, in a few words."""
 
 
-def _tokens(data: str) -> list[str]:
-    tokens = []
-    for match in _TOKEN.finditer(data):
-        if match.group(1):
-            raise PathError(f"unreadable path data at {data[match.start() : match.start() + 12]!r}")
-        text = match.group()
-        if not (text[0].isspace() or text[0] == ","):
-            tokens.append(text)
-    return tokens
+def _commands(data: str) -> list[tuple[str, list[float]]]:
+    """Every command with its own numbers, repeated commands spelled out: "c" and twelve numbers are two of six."""
+    rest = _TOKEN.sub("", data).replace(",", " ").split()
+    if rest:
+        raise PathError(f"unreadable path data: {rest[0][:12]!r}")
+    tokens = _TOKEN.findall(data)
+    commands = []
+    letter, at = "", 0
+    while at < len(tokens):
+        if tokens[at].isalpha():
+            letter, at = tokens[at], at + 1
+        if not letter:
+            raise PathError("path does not begin with a command")
+        end = at + _NUMBERS[letter.upper()]
+        try:
+            commands.append((letter, [float(token) for token in tokens[at:end]]))
+        except ValueError:
+            raise PathError("path data is cut off") from None
+        at, letter = end, {"M": "L", "m": "l"}.get(letter, letter)  # further pairs after a move are lines
+    if at > len(tokens):
+        raise PathError("path data is cut off")
+    return commands
 
 
 def parse_path(data: str) -> Stroke:
@@ -43,57 +57,34 @@ def parse_path(data: str) -> Stroke:
     Raises:
         PathError: nothing drawn, an unknown command, numbers missing at the end (a truncated file), or not finite.
     """
-    tokens = _tokens(data)
-    if not tokens or tokens[0] not in "Mm":
-        raise PathError("path does not begin with a move")
     curves: list[tuple[float, ...]] = []
-    x = y = control_x = control_y = 0.0
-    command, previous, at = "", "", 0
-    while at < len(tokens):
-        if tokens[at].isalpha():
-            command, at = tokens[at], at + 1
-        elif command in "Mm":
-            command = "L" if command == "M" else "l"  # further pairs after a move are lines
-        kind = command.upper()
-        count = _NUMBERS[kind]
-        try:
-            numbers = [float(token) for token in tokens[at : at + count]]
-        except ValueError:
-            numbers = []
-        if len(numbers) < count:
-            raise PathError("path data is cut off")
-        at += count
-        numbers = _absolute(numbers, kind, x, y, relative=command.islower())
-        if not all(math.isfinite(number) for number in numbers):
-            raise PathError("path has a number that is not finite")
-        if kind == "M":
-            if curves:
-                raise PathError("path has a second move: a stroke is drawn in one go")
-            curves.append(tuple(numbers))
-        else:
-            curve = _curve(kind, numbers, x, y, (control_x, control_y) if previous in ("C", "S") else (x, y))
-            curves.append(curve)
-            control_x, control_y = 2 * curve[4] - curve[2], 2 * curve[5] - curve[3]
-        x, y, previous = curves[-1][-2], curves[-1][-1], kind
+    x = y = 0.0
+    reflected: tuple[float, float] | None = None  # the first control point of a smooth curve that may follow
+    for letter, numbers in _commands(data):
+        kind = letter.upper()
+        if (kind == "M") != (not curves):
+            raise PathError("path does not begin with its one move")
+        if letter != kind:
+            numbers = _absolute(numbers, kind, x, y)
+        curve = tuple(numbers) if kind in "MC" else _curve(kind, numbers, x, y, reflected or (x, y))
+        curves.append(curve)
+        x, y = curve[-2:]
+        reflected = (2 * x - curve[2], 2 * y - curve[3]) if kind in "CS" else None
     if len(curves) < 2:
         raise PathError("path draws nothing")
-    return tuple(tuple(round(number, 3) for number in curve) for curve in curves)
+    if not all(map(math.isfinite, itertools.chain.from_iterable(curves))):
+        raise PathError("path has a number that is not finite")
+    return tuple([tuple([round(number, 3) for number in curve]) for curve in curves])
 
 
-def _absolute(numbers: list[float], kind: str, x: float, y: float, relative: bool) -> list[float]:
-    if not relative:
-        return numbers
+def _absolute(numbers: list[float], kind: str, x: float, y: float) -> list[float]:
     if kind in "HV":
         return [numbers[0] + (x if kind == "H" else y)]
     return [number + (y if index % 2 else x) for index, number in enumerate(numbers)]
 
 
-def _curve(
-    kind: str, numbers: list[float], x: float, y: float, reflected: tuple[float, float]
-) -> tuple[float, float, float, float, float, float]:
-    """One command as a cubic curve from (x, y); `reflected` is the first control point of a smooth curve."""
-    if kind == "C":
-        return tuple(numbers)
+def _curve(kind: str, numbers: list[float], x: float, y: float, reflected: tuple[float, float]) -> tuple[float, ...]:
+    """A smooth curve or a line from (x, y) as a cubic curve."""
     if kind == "S":
         return (*reflected, *numbers)
     end_x = x if kind == "V" else numbers[0]

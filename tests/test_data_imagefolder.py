@@ -26,8 +26,9 @@ def source_files(tmp_path_factory):
 
 
 @pytest.fixture
-def make(tmp_path, source_files):
+def make(tmp_path, source_files, monkeypatch):
     """A function that makes the dataset in tmp_path/kanji and returns the folder."""
+    monkeypatch.setattr(imagefolder.os, "sync", lambda: None)  # it waits for whatever else the machine writes
 
     def make(**options):
         settings = {"output": tmp_path / "kanji", **source_files, **OPTIONS, **options}

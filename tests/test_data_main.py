@@ -231,8 +231,8 @@ def test_stopped_while_drawing_it_leaves_no_process_and_the_next_run_is_whole(tm
     # The pipe ends when the last process that holds it has: the workers too.
     rest = process.communicate(timeout=60)[1]
     assert process.returncode == status
-    assert b"Traceback" not in seen + rest
     if number != signal.SIGKILL:
+        assert b"Traceback" not in seen + rest
         assert b"stopped" in rest
         assert list(tmp_path.iterdir()) == []
     assert run(*command).returncode == 0
