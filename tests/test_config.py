@@ -16,11 +16,12 @@ from training_fixtures import command_line, run_main, small_config
 
 DIFFUSERS_FLAGS = (
     "pretrained_model_name_or_path", "revision", "train_data_dir", "image_column", "caption_column", "output_dir",
-    "cache_dir", "resolution", "train_batch_size", "gradient_accumulation_steps", "max_train_steps", "num_train_epochs",
-    "learning_rate", "lr_scheduler", "lr_warmup_steps", "mixed_precision", "use_ema", "snr_gamma", "noise_offset",
-    "seed", "checkpointing_steps", "checkpoints_total_limit", "resume_from_checkpoint", "validation_prompts", "report_to",
-    "push_to_hub", "hub_model_id", "gradient_checkpointing", "max_train_samples", "max_grad_norm", "adam_beta1",
-    "adam_beta2", "adam_weight_decay", "adam_epsilon")
+    "cache_dir", "resolution", "train_batch_size", "gradient_accumulation_steps", "max_train_steps",
+    "num_train_epochs", "learning_rate", "lr_scheduler", "lr_warmup_steps", "mixed_precision", "use_ema",
+    "snr_gamma", "noise_offset", "seed", "checkpointing_steps", "checkpoints_total_limit",
+    "resume_from_checkpoint", "validation_prompts", "report_to", "push_to_hub", "hub_model_id",
+    "gradient_checkpointing", "max_train_samples", "max_grad_norm", "adam_beta1", "adam_beta2",
+    "adam_weight_decay", "adam_epsilon")
 
 
 def parse(*arguments: str) -> TrainConfig:
@@ -53,6 +54,15 @@ def test_every_preset_is_a_whole_set_of_settings() -> None:
         assert config.output_dir == Path("runs") / name
 
 
+@pytest.mark.parametrize("base", ["sd-nano", "sd14"])
+def test_a_smaller_gpu_learns_from_the_same_samples(base: str) -> None:
+    whole = PRESETS[base]
+    for other in (PRESETS[f"{base}-8gb"], PRESETS[f"{base}-80gb"]):
+        assert (other.train_batch_size * other.gradient_accumulation_steps
+                == whole.train_batch_size * whole.gradient_accumulation_steps)
+        assert other.resolution == whole.resolution
+
+
 def test_settings_survive_the_command_line_and_json() -> None:
     config = small_config(Path("base"), Path("data"), Path("run"), lora_rank=4, compile=True, use_ema=False)
     assert parse("--preset", "tiny", *command_line(config)).lora_rank == 4
@@ -68,7 +78,8 @@ def test_an_unknown_preset_is_refused_with_those_that_there_are(capsys: pytest.C
 
 @pytest.mark.parametrize(("flag", "value"), [
     ("train_batch_size", "0"), ("caption_dropout", "1.5"), ("learning_rate", "0"), ("resolution", "100"),
-    ("seed", "-1"), ("lora_rank", "0"), ("checkpoints_total_limit", "0"), ("num_train_epochs", "-2"), ("max_train_steps", "0"),
+    ("seed", "-1"), ("lora_rank", "0"), ("checkpoints_total_limit", "0"), ("num_train_epochs", "-2"),
+    ("max_train_steps", "0"),
     ("validation_prompts", ""), ("lr_scheduler", "sideways"), ("train_batch_size", "many"), ("no_such_flag", "1"),
     ("validation_steps", "-1"), ("cache_budget", "-1"), ("lr_warmup_steps", "-1"), ("guidance_scale", "nan"),
     ("learning_rate", "inf")])
