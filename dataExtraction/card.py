@@ -66,7 +66,8 @@ empty where KanjiVG names none. Where a slot has no name of its own the named co
 as right/top. A kanji without components lists itself.
 
 No composed character has the component pair of any kanji in KanjiVG in the same slots, nor that of a test kanji in
-any. Its components come from train kanji. `heldout_pairs.jsonl` lists {pairs} pairs of common components that are never
+any. Its components come from train kanji; a test kanji may be such a component, in a train kanji's slot and under its
+own name, but is never shown whole. `heldout_pairs.jsonl` lists {pairs} pairs of common components that are never
 composed (5 % of all pairs are kept out, by a hash of the pair): prompts to test a model with.
 
 ## Sources and licences

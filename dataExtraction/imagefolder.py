@@ -14,10 +14,12 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from errors import UserError
-from records import Record
+
+if TYPE_CHECKING:
+    from records import Record
 
 FORMAT = 1  # raise it whenever the same sources and options would give other files
 SPLITS = ("train", "test")
@@ -227,7 +229,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_pictures(
-    folder: Path, records: Iterable[Record], pictures: Iterable[bytes | str]
+    folder: Path, records: Iterable["Record"], pictures: Iterable[bytes | str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Write the pictures and the tables of both splits.
 

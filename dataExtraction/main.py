@@ -16,8 +16,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import tyro
-
 import imagefolder
 import sources
 from errors import UserError
@@ -208,6 +206,8 @@ def _stop(number: int, frame: object) -> None:
 
 
 if __name__ == "__main__":
+    import tyro  # here, for the processes that draw import this file too
+
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
     try:

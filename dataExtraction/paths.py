@@ -106,13 +106,6 @@ def sample(stroke: Stroke, steps: int = 8) -> list[tuple[float, float]]:
     return points
 
 
-def bounding_box(strokes: list[Stroke]) -> Box:
-    """The box around the middle lines of some strokes (the pen's width not counted), in KanjiVG units."""
-    points = [point for stroke in strokes for point in sample(stroke)]
-    xs, ys = [point[0] for point in points], [point[1] for point in points]
-    return min(xs), min(ys), max(xs), max(ys)
-
-
 def path_data(stroke: Stroke) -> str:
     """A stroke as the `d` attribute of an SVG path, in absolute commands."""
     start, *curves = stroke

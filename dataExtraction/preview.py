@@ -1,5 +1,6 @@
 """A contact sheet: pictures with their captions, to look at before training."""
 
+import unicodedata
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -24,6 +25,11 @@ def choose(records: list[Record]) -> list[Record]:
     return chosen
 
 
+def _plain(text: str) -> str:
+    """The text without accents, which the font that Pillow brings along does not have."""
+    return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+
+
 def draw_sheet(path: Path, records: list[Record], stroke_width: float) -> int:
     """Draw a contact sheet as PNG and return the number of pictures on it.
 
@@ -41,7 +47,7 @@ def draw_sheet(path: Path, records: list[Record], stroke_width: float) -> int:
         except InkError:
             continue
         sheet.paste(picture, (x + (_CELL - _GLYPH) // 2, y + _MARGIN))
-        text = record.row["text"]
+        text = _plain(record.row["text"])
         while canvas.textlength(text, font) > _CELL - 4:
             text = text.removesuffix("…")[:-1] + "…"
         canvas.text((x + _CELL // 2, y + _GLYPH + _MARGIN + 2), text, 0, font, anchor="ma")

@@ -151,6 +151,14 @@ def test_no_torch_is_imported():
     subprocess.run([sys.executable, "-c", code, str(SCRIPT.parent)], check=True, timeout=120)
 
 
+def test_a_run_with_nothing_to_do_imports_nothing_heavy():
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import main;"
+        "assert not {'numpy', 'PIL', 'cairocffi', 'cairosvg', 'pooch', 'tqdm'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(SCRIPT.parent)], check=True, timeout=120)
+
+
 # ---------------------------------------------------------------- mistakes
 
 

@@ -4,7 +4,8 @@ import pytest
 
 import data_fixtures
 from kanjivg import parse_svg
-from paths import PathError, bounding_box, parse_path, path_data, sample
+from parts import box_of, points_of
+from paths import PathError, parse_path, path_data, sample
 
 
 def test_relative_and_absolute_data_give_the_same_stroke():
@@ -50,4 +51,4 @@ def test_the_bounding_box_holds_a_known_arc():
     # The usual four-curve circle about (50, 50), radius 30.
     k = 30 * 0.5522847
     circle = f"M80,50C80,{50 + k},{50 + k},80,50,80S20,{50 + k},20,50S{50 - k},20,50,20S80,{50 - k},80,50"
-    assert bounding_box([parse_path(circle)]) == pytest.approx((20, 20, 80, 80), abs=0.1)
+    assert box_of(points_of([parse_path(circle)])) == pytest.approx((20, 20, 80, 80), abs=0.1)

@@ -16,8 +16,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "dataExtraction"))
 
 import sources
@@ -91,4 +89,6 @@ def _is_kanji_file(name: str) -> bool:
 
 
 if __name__ == "__main__":
+    import tyro
+
     main(tyro.cli(Settings, use_underscores=True, description=__doc__))
