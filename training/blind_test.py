@@ -164,7 +164,8 @@ def _invented(pipeline: Any, prompts: Sequence[Prompt], device: torch.device, co
     judge = Judge.load(JUDGE, None) if config.best_of > 1 else None
     use_fast_sampler(pipeline)
     text = encode_prompts(pipeline, [*(prompt.text for prompt in prompts), ""], device)
-    orders = [(place, config.seed + turn) for place in range(len(prompts)) for turn in range(config.best_of)]
+    count = len(prompts) * config.best_of  # each picture has noise of its own, so that no two glyphs share a layout
+    orders = [(number // config.best_of, config.seed + number) for number in range(count)]
     side, pictures = pipeline.unet.config.sample_size, []
     with tqdm(total=len(orders), desc="inventing", unit="picture") as bar:
         for start in range(0, len(orders), batch_size_for(side)):
@@ -176,7 +177,7 @@ def _invented(pipeline: Any, prompts: Sequence[Prompt], device: torch.device, co
     for place, prompt in enumerate(prompts):
         tries = pictures[place * config.best_of:(place + 1) * config.best_of]
         best = judge.best(judge.look(tries)) if judge else 0
-        glyphs.append(Glyph(tries[best], False, prompt.text, config.seed + best))
+        glyphs.append(Glyph(tries[best], False, prompt.text, config.seed + place * config.best_of + best))
     return glyphs
 
 
