@@ -67,6 +67,7 @@ def write_page(path: Path, report: dict[str, Any], drawn: dict[str, Sequence[Dra
 
 def _judge_section(report: dict[str, Any]) -> str:
     judge, second = report["judge"], report["second_judge"]
+    second = {key: figure for key, figure in (second or {}).items() if key != "called_a_copy_of_another"}
     columns = [("the judge", judge)] + ([("the second judge", second)] if second else [])
     rows = [
         ("component F1, slot and shape", "component_f1", "plain"),
@@ -74,7 +75,7 @@ def _judge_section(report: dict[str, Any]) -> str:
         ("component F1, shape in any slot", "component_f1_any_slot", "plain"),
         ("stroke count, mean error", "stroke_error", "plain"), ("real ones called well-formed", "well_formed", "share"),
         ("broken ones refused", "broken_refused", "share"),
-        ("new characters called a copy of another", "called_a_copy_of_another", "share")]
+        ("new characters called a copy of another", "called_a_copy_of_another", "share")]  # the judge alone says that
     head = "".join(f"<th>{title}</th>" for title, _ in columns)
     body = "".join(f"<tr><td>{title}</td>" + "".join(f"<td>{_figure(facts.get(key), kind)}</td>"
                                                      for _, facts in columns) + "</tr>" for title, key, kind in rows)

@@ -1,7 +1,7 @@
 """Train the recogniser on the train split of the kanji set, choose its thresholds, measure it, and write its weights.
 
-    python training/train_recogniser.py                        # the judge; about 30 minutes on one core
-    python training/train_recogniser.py --kind second --seed 1 # the second judge, which only confirms
+    python training/train_recogniser.py     # the judge; about 35 minutes on one core
+    python training/train_recogniser.py --kind second --seed 1 --output_dir runs/second   # it only confirms
 
 An interrupted run goes on with the same command. Writes OUTPUT_DIR/weights/: recogniser.safetensors (fp16),
 labels.json and recogniser.json (shape, thresholds, figures on the held-out characters).
@@ -54,7 +54,7 @@ class RecogniserConfig:
     """Checkpoints, metrics.jsonl and, at the end, weights/. The same command again goes on where it stopped."""
     kind: Literal["judge", "second"] = "judge"
     """The judge, or the smaller second one."""
-    steps: int = 6500
+    steps: int = 6000
     """Optimizer updates."""
     batch_size: int = 96
     """Glyphs an update."""
