@@ -81,3 +81,36 @@ def test_a_picture_says_how_it_was_made(drawn):
     assert facts["seed"] == 0
     assert facts["steps"] == 4
     assert len(facts["model"]["unet_sha256"]) == 64
+
+
+def test_the_first_candidate_is_the_picture_that_is_drawn_without_choosing():
+    order = read_orders(GenerateConfig(prompts=("moon",), seed=3))[0]
+    assert order.candidate(0) == order
+    assert len({order.candidate(number).seed for number in range(8)}) == 8
+
+
+class Judge:
+    """Finds the darkest picture the best formed."""
+
+    def look(self, pictures):
+        import numpy as np
+
+        from judging import Reading
+
+        return [Reading(1.0 - np.asarray(picture).mean() / 255.0, True, 8, ()) for picture in pictures]
+
+    def best(self, readings, strokes):
+        return max(range(len(readings)), key=lambda index: readings[index].well_formed)
+
+
+def test_the_judge_chooses_and_its_reading_is_kept():
+    from PIL import Image
+
+    pictures = [Image.new("L", (8, 8), level) for level in (200, 20, 120)]
+    picture, chosen, reading = generate.choose(pictures, Judge(), None)
+    assert (picture, chosen) == (pictures[1], 1)
+    assert reading["explanation"] == "no part that is known, 8 strokes"
+
+
+def test_without_a_judge_nothing_is_chosen_or_read():
+    assert generate.choose(["only"], None, None) == ("only", 0, {})

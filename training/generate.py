@@ -5,17 +5,19 @@
 Writes a PNG for each picture, a JSON beside it (prompt, seed, settings, hash of the model) and all of them as one
 captioned grid, collated_examples.png. Works at once on the embedded base; `--model runs/sd-nano` takes a run, and any
 Stable Diffusion pipeline folder or hub id will do. Picture k of a prompt has seed `--seed` + k, whatever else is drawn
-beside it.
+beside it. `--best_of 8` draws eight for each picture, the first of which is the one that would be drawn without it, and
+keeps what the recogniser finds best formed and nearest to `--strokes`; its reading goes under the picture.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +31,7 @@ from tqdm import tqdm
 from bases import BaseError, load_pipeline, module_hash
 from cache import encode_prompts, with_stroke_tag
 from command_line import UserError, parse
+from judging import Judge, JudgeError
 from picture_grid import captioned_grid
 from quiet import known_noise_off
 from run_folder import write_atomically
@@ -39,6 +42,7 @@ with known_noise_off():
     from diffusers import StableDiffusionPipeline
 
 GRID = "collated_examples.png"
+CANDIDATE_SEEDS = 1_000_000  # between the seeds of two candidates of a picture: no count reaches the next
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,10 @@ class GenerateConfig:
     """Denoising steps."""
     guidance_scale: float = 4.0
     """Classifier-free guidance; 1 turns it off, more follows the words more closely."""
+    best_of: int = 1
+    """Candidates for each picture, of which the recogniser chooses one; 1 draws without choosing."""
+    explain: bool = False
+    """Say under each picture what the recogniser reads in it, also without choosing."""
     columns: int | None = None
     """Columns of the grid; about square without it."""
     device: str = "auto"
@@ -72,7 +80,7 @@ class GenerateConfig:
 
     def __post_init__(self) -> None:
         """Refuse values outside their ranges. Raises ValueError naming the flag."""
-        for name, least in (("count", 1), ("steps", 1), ("seed", 0)):
+        for name, least in (("count", 1), ("steps", 1), ("seed", 0), ("best_of", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"--{name} {getattr(self, name)}: must be at least {least}")
         if self.strokes is not None and not 1 <= self.strokes <= 40:
@@ -90,6 +98,10 @@ class Order:
     seed: int
     stem: str
 
+    def candidate(self, number: int) -> Order:
+        """The same picture with the seed of its candidate of that number; the first is the picture itself."""
+        return replace(self, seed=self.seed + number * CANDIDATE_SEEDS)
+
 
 def main() -> None:
     """Parse, draw, and turn a user's mistake into one message and a non-zero exit status."""
@@ -97,7 +109,7 @@ def main() -> None:
     try:
         with StopSignals():
             grid = draw_to_folder(config)
-    except (BaseError, UserError, OSError) as error:
+    except (BaseError, JudgeError, UserError, OSError) as error:
         sys.exit(f"error: {error}")
     except Stopped as stopped:
         print(f"stopped by {stopped}; what was drawn lies in {config.output}", file=sys.stderr)
@@ -113,20 +125,41 @@ def draw_to_folder(config: GenerateConfig) -> Path:
     """
     orders = read_orders(config)
     device = choose_device(config.device)
+    judge = Judge.load() if config.best_of > 1 or config.explain else None
     pipeline = load_model(config.model, config.revision).to(device)
     model = {"name": config.model, "unet_sha256": module_hash(pipeline.unet), "vae_sha256": module_hash(pipeline.vae)}
     settings = {name: value for name, value in asdict(config).items()
-                if name in ("steps", "guidance_scale", "strokes")}
+                if name in ("steps", "guidance_scale", "strokes", "best_of")}
     config.output.mkdir(parents=True, exist_ok=True)
-    pictures = []
-    for order, picture in zip(orders, draw(pipeline, orders, config, device), strict=True):
-        pictures.append(picture)
-        facts = {"words": order.words, "prompt": order.prompt, "seed": order.seed, **settings, "model": model}
+    candidates = [order.candidate(number) for order in orders for number in range(config.best_of)]
+    drawn = draw(pipeline, candidates, config, device)
+    pictures, captions = [], []
+    for order in orders:
+        picture, chosen, reading = choose(list(itertools.islice(drawn, config.best_of)), judge, config.strokes)
+        facts = {"words": order.words, "prompt": order.prompt, "seed": order.candidate(chosen).seed, **settings,
+                 "model": model, **({"reading": reading} if reading else {})}
         save_picture(picture, config.output / f"{order.stem}.png")
         write_atomically(config.output / f"{order.stem}.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+        pictures.append(picture)
+        captions.append(order.prompt)
+        if reading:
+            tqdm.write(f"{order.prompt}: {reading['explanation']}")
     grid = config.output / GRID
-    save_picture(captioned_grid(pictures, [order.prompt for order in orders], config.columns), grid)
+    save_picture(captioned_grid(pictures, captions, config.columns), grid)
     return grid
+
+
+def choose(pictures: Sequence[Image.Image], judge: Judge | None,
+           strokes: int | None) -> tuple[Image.Image, int, dict[str, object]]:
+    """The best of some candidates, which one it is, and what the judge reads in it; without a judge, the first."""
+    if judge is None:
+        return pictures[0], 0, {}
+    readings = judge.look(pictures)
+    chosen = judge.best(readings, strokes)
+    reading = readings[chosen]
+    return pictures[chosen], chosen, {
+        "explanation": reading.explain(), "well_formed": round(reading.well_formed, 4),
+        "is_well_formed": reading.is_well_formed, "strokes": reading.strokes, "parts": [str(p) for p in reading.parts]}
 
 
 def draw(pipeline: StableDiffusionPipeline, orders: Sequence[Order], config: GenerateConfig,
