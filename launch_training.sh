@@ -54,23 +54,26 @@ fi
 say "training: $output (Ctrl-C saves a checkpoint; the same command goes on from it)"
 processes=${processes:-$devices}
 if [[ $processes -gt 1 || ${#launcher[@]} -gt 0 ]]; then
-  start=("$python" -m accelerate.commands.launch --num_processes "$processes" ${launcher[@]+"${launcher[@]}"})
+  # --multi_gpu means several processes, on CPUs too: with less said, accelerate starts only one there.
+  start=("$python" -m accelerate.commands.launch --multi_gpu --num_processes "$processes" --num_machines 1
+    --main_process_port 0 --mixed_precision no --dynamo_backend no ${launcher[@]+"${launcher[@]}"})
 else
   start=("$python")  # plain: an accelerate launcher that is killed would leave its one process behind
 fi
 
 # Signals go on to the trainer, and the script ends as the trainer does: nothing is left behind.
 run() {
-  local child status
+  local child status stopped=""
   "$@" & child=$!
-  trap 'kill -TERM "$child" 2>/dev/null' TERM
-  trap 'kill -INT "$child" 2>/dev/null' INT
+  trap 'stopped=143; kill -TERM "$child" 2>/dev/null' TERM
+  trap 'stopped=130; kill -INT "$child" 2>/dev/null' INT
   while true; do
     status=0
     wait "$child" || status=$?
     kill -0 "$child" 2>/dev/null || break  # `wait` also returns for a signal; the child may still be saving
   done
   trap - TERM INT
+  if [[ -n $stopped && $status -ne 0 ]]; then status=$stopped; fi  # accelerate's launcher ends with 1 on a signal
   return "$status"
 }
 run "${start[@]}" training/train_text_to_image.py "${settings[@]}"
