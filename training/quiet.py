@@ -34,6 +34,7 @@ def known_noise_off() -> Iterator[None]:
     import transformers.utils.logging
 
     diffusers.utils.logging.disable_progress_bar()  # "Loading pipeline components: 5/5"; ours show the long work
+    transformers.utils.logging.disable_progress_bar()  # "Loading weights", "Writing model shards"
     for library in (diffusers, transformers):
         library.utils.logging.get_verbosity()  # makes the library set its handler up
     handlers = {handler for name in ("diffusers", "transformers") for handler in logging.getLogger(name).handlers}
