@@ -95,7 +95,7 @@ class TrainConfig:
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more time."""
     compile: bool = False
-    """torch.compile the UNet: a minute or more at the start, faster steps after it."""
+    """torch.compile the UNet: a minute or more at the start, faster steps after it; refused where gradients differ."""
     deterministic: bool = False
     """On CUDA, use only deterministic algorithms: bit-exact runs on the same machine, somewhat slower."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -37,6 +37,7 @@ class Learner:
             weight_decay=config.adam_weight_decay, eps=config.adam_epsilon, fused=True)
         self.optimizer = accelerator.prepare_optimizer(self.adamw)
         self.ema = EMAModel(self.trained.values(), decay=config.ema_decay) if config.use_ema else None
+        self.compiled = torch.compile(unet) if config.compile else None
         self.forward = self._wrapped()
 
     def gathering(self, last: bool) -> AbstractContextManager[None]:
@@ -116,10 +117,8 @@ class Learner:
             self.accelerator.scaler.load_state_dict(checkpoint.facts["grad_scaler"])
 
     def _wrapped(self) -> torch.nn.Module:
-        """The UNet as the loop calls it: shared between processes, compiled."""
-        forward: torch.nn.Module = self.unet
-        if self.config.compile:
-            forward = torch.compile(forward)
+        """The UNet as the loop calls it: compiled where asked for, shared between processes."""
+        forward = self.unet if self.compiled is None else self.compiled
         if self.accelerator.num_processes > 1:
             on_gpu = self.accelerator.device.type == "cuda"
             forward = torch.nn.parallel.DistributedDataParallel(

@@ -26,6 +26,7 @@ from bases import BaseError
 from captioned_dataset import DatasetError, read_dataset
 from checkpoints import CheckpointError
 from command_line import UserError, parse_train_config
+from compile_check import CompileError
 from config import TrainConfig, as_json, with_epochs
 from loss import LossError
 from quiet import known_noise_off
@@ -38,8 +39,8 @@ with known_noise_off():
 
     from training_run import TrainingError, TrainingRun
 
-USER_ERRORS = (BaseError, DatasetError, RunError, ResumeError, TrainingError, LossError, CheckpointError, UserError,
-               publish.PublishError)
+USER_ERRORS = (BaseError, CheckpointError, CompileError, DatasetError, LossError, ResumeError, RunError, TrainingError,
+               UserError, publish.PublishError)
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from bases import load_pipeline, module_hash
 from batches import Batch, Batches
 from cache import encode_rows
 from captioned_dataset import Row, dataset_hash
+from compile_check import refuse_other_gradients
 from config import TrainConfig, as_json
 from draws import Draws, row_weights
 from learner import Learner
@@ -69,6 +70,8 @@ class TrainingRun:
             self.learner.load(found)
             self.step = self.saved = found.step
             accelerator.print(f"going on from {found.path}")
+        if self.learner.compiled is not None:
+            self.check_compiled()
         self.window: list[torch.Tensor] = []  # losses since the last report, not yet looked at
         self.window_began = time.perf_counter()
 
@@ -124,6 +127,16 @@ class TrainingRun:
             self.check([loss], self.step + 1)
         self.norm = self.learner.update(self.step)
         return loss
+
+    def check_compiled(self) -> None:
+        """Raise CompileError where the compiled UNet would not learn what the plain one does."""
+        batch = self.batches.at(self.step)[0]
+
+        def loss_of(network: torch.nn.Module) -> torch.Tensor:
+            with self.accelerator.autocast():
+                return self.loss(network, batch.latents, batch.noise, batch.timesteps, batch.text).mean()
+
+        refuse_other_gradients(loss_of, self.learner.unet, self.learner.compiled, self.learner.trained)
 
     def is_due(self, every: int) -> bool:
         """Whether something that is done every so many updates is due now; 0 is never."""
