@@ -46,7 +46,8 @@ def load_pipeline(name_or_path: str, revision: str | None = None) -> StableDiffu
         return _tiny_pipeline(TINY_DIR)
     folder = Path(name_or_path)
     if folder.is_dir():
-        if not (folder / "model_index.json").exists() and (folder / "unet").is_dir() and (folder / "vae").is_dir():
+        parts = {part.name for part in folder.iterdir()}
+        if {"unet", "vae"} <= parts and not {"model_index.json", "text_encoder"} & parts:
             return _tiny_pipeline(folder)
     elif folder.exists() or name_or_path.startswith((".", "/", "~")) or name_or_path.count("/") != 1:
         raise BaseError(f"{name_or_path}: no such pipeline folder, and no hub id (those are owner/name). "
