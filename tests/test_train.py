@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -264,3 +265,24 @@ def launch(config, processes: int) -> subprocess.CompletedProcess:
                ROOT / "training/train_text_to_image.py", *command_line(config)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600,
                           env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+@pytest.mark.slow
+def test_a_base_of_sd_nanos_sizes_trains_and_is_sampled_from_on_a_cpu(bench: Path, tmp_path: Path) -> None:
+    """Random weights of Stable Diffusion 2.1's sizes at 128 px; about 16 GB of memory and some minutes."""
+    lines = Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").exists() else []
+    available = next((int(line.split()[1]) / 1e6 for line in lines if line.startswith("MemAvailable")), 0)
+    if available < 17:
+        pytest.skip(f"needs 17 GB of free memory, there are {available:.0f}")
+    from benchmarks.train_step import stable_diffusion
+
+    with known_noise_off():
+        stable_diffusion("sd-nano").save_pretrained(tmp_path / "nano")
+    config = small_config(tmp_path / "nano", bench / "data", tmp_path / "run", resolution=128, train_batch_size=2,
+                          max_train_steps=2, use_ema=False, mixed_precision="bf16", validation_prompts=("moon",))
+    ended = run_main(config, tmp_path / "log", timeout_s=1800)
+    assert ended.status == 0, ended.output
+    assert all(math.isfinite(line["loss"]) for line in metrics(tmp_path / "run"))
+    pipeline = load_pipeline(str(tmp_path / "run/pipeline"))
+    pipeline.set_progress_bar_config(disable=True)
+    assert pipeline("moon", num_inference_steps=1).images[0].size == (128, 128)

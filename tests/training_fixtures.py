@@ -150,7 +150,8 @@ def command_line(config: TrainConfig) -> list[str]:
     return flags
 
 
-def run_main(config: TrainConfig, output: Path, before: Callable[[], object] = lambda: None) -> Ended:
+def run_main(config: TrainConfig, output: Path, before: Callable[[], object] = lambda: None,
+             timeout_s: int = 120) -> Ended:
     """The trainer's own main() under these settings, forked; `before` may lay a trap in it."""
     import train_text_to_image
 
@@ -159,7 +160,7 @@ def run_main(config: TrainConfig, output: Path, before: Callable[[], object] = l
         sys.argv = ["train_text_to_image.py", *command_line(config)]
         train_text_to_image.main()
 
-    return forked(work, output)
+    return forked(work, output, timeout_s)
 
 
 def metrics(run: Path) -> list[dict]:

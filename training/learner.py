@@ -28,7 +28,7 @@ class Learner:
         unet.requires_grad_(config.lora_rank is None)
         if config.lora_rank is not None:
             _add_lora(unet, config)
-        on_gpu = accelerator.device.type == "cuda"  # where convolutions are faster so; on a CPU a step takes 10 % longer
+        on_gpu = accelerator.device.type == "cuda"  # convolutions are faster so there; on a CPU a tenth slower
         unet.to(accelerator.device, memory_format=torch.channels_last if on_gpu else torch.preserve_format).train()
         if config.gradient_checkpointing:
             unet.enable_gradient_checkpointing()
