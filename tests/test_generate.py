@@ -21,6 +21,13 @@ def test_a_stroke_budget_is_said_as_in_training():
     assert [order.prompt for order in read_orders(GenerateConfig(prompts=("one",), strokes=1))] == ["one, 1 stroke"]
 
 
+def test_noise_depends_on_seed_and_words_and_not_on_the_stroke_budget():
+    noise = {(words, strokes, seed): read_orders(GenerateConfig((words,), strokes=strokes, seed=seed))[0].noise_seed
+             for words in ("moon", "tree") for strokes in (None, 8) for seed in (0, 1)}
+    assert noise["moon", None, 0] == noise["moon", 8, 0]
+    assert len(set(noise.values())) == 4
+
+
 def test_a_prompts_file_is_read_line_by_line_without_comments(tmp_path):
     file = tmp_path / "prompts.txt"
     file.write_text("# a comment\nmoon\n\n  Full Moon \n", encoding="utf8")

@@ -5,12 +5,14 @@
 Writes a PNG for each picture, a JSON beside it (prompt, seed, settings, hash of the model) and all of them as one
 captioned grid, collated_examples.png. Works at once on the embedded base; `--model runs/sd-nano` takes a run, and any
 Stable Diffusion pipeline folder or hub id will do. Picture k of a prompt has seed `--seed` + k, whatever else is drawn
-beside it. `--best_of 8` draws eight for each picture, the first of which is the one that would be drawn without it, and
-keeps what the recogniser finds best formed and nearest to `--strokes`; its reading goes under the picture.
+beside it; its noise comes from that seed and the words, so that two prompts never begin alike. `--best_of 8` draws
+eight for each picture, the first of which is the one that would be drawn without it, and keeps what the recogniser
+finds best formed and nearest to `--strokes`, with its reading.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
@@ -98,6 +100,11 @@ class Order:
     seed: int
     stem: str
 
+    @property
+    def noise_seed(self) -> int:
+        """What the picture's generator is seeded with, 0 to 2**63: drawn from seed and words, not from the strokes."""
+        return int.from_bytes(hashlib.sha256(f"{self.seed}:{self.words}".encode()).digest()[:8], "little") >> 1
+
     def candidate(self, number: int) -> Order:
         """The same picture with the seed of its candidate of that number; the first is the picture itself."""
         return replace(self, seed=self.seed + number * CANDIDATE_SEEDS)
@@ -136,8 +143,9 @@ def draw_to_folder(config: GenerateConfig) -> Path:
     pictures, captions = [], []
     for order in orders:
         picture, chosen, reading = choose(list(itertools.islice(drawn, config.best_of)), judge, config.strokes)
-        facts = {"words": order.words, "prompt": order.prompt, "seed": order.candidate(chosen).seed, **settings,
-                 "model": model, **({"reading": reading} if reading else {})}
+        kept = order.candidate(chosen)
+        facts = {"words": order.words, "prompt": order.prompt, "seed": kept.seed, "noise_seed": kept.noise_seed,
+                 **settings, "model": model, **({"reading": reading} if reading else {})}
         save_picture(picture, config.output / f"{order.stem}.png")
         write_atomically(config.output / f"{order.stem}.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
         pictures.append(picture)
@@ -173,7 +181,7 @@ def draw(pipeline: StableDiffusionPipeline, orders: Sequence[Order], config: Gen
         for start in range(0, len(orders), batch_size):
             batch = slice(start, start + batch_size)
             pictures = sample(
-                pipeline, text[:-1][batch], text[-1:], [order.seed for order in orders[batch]], config.steps,
+                pipeline, text[:-1][batch], text[-1:], [order.noise_seed for order in orders[batch]], config.steps,
                 config.guidance_scale, side * pipeline.vae_scale_factor)
             bar.update(len(pictures))
             yield from pictures
