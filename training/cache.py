@@ -178,8 +178,9 @@ def _text_store(pipeline: StableDiffusionPipeline, cache_dir: Path, dtype: torch
 def _tokenizer_text(tokenizer: PreTrainedTokenizerBase) -> str:
     """All that decides how a tokenizer splits and pads, as text: two bases may share an encoder and not this."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    rules = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
-    return f"{rules}{tokenizer.pad_token}{tokenizer.special_tokens_map}"
+    rules = json.loads(backend.to_str()) if backend is not None else tokenizer.get_vocab()
+    rules = {name: rule for name, rule in rules.items() if name not in ("truncation", "padding")}  # as last called with
+    return f"{json.dumps(rules, sort_keys=True)}{tokenizer.pad_token}{tokenizer.special_tokens_map}"
 
 
 def _encode_pictures(vae: AutoencoderKL, store: RecordStore, rows: Sequence[Row], resolution: int,
