@@ -11,5 +11,7 @@ for argument in "$@"; do
   if [[ $argument == --fast ]]; then arguments+=(-m "not slow"); else arguments+=("$argument"); fi
 done
 
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}  # the models are tiny: threads would only wait for one another
+
 "$python" -m ruff check .
 "$python" -m pytest ${arguments[@]+"${arguments[@]}"}
