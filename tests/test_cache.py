@@ -87,7 +87,7 @@ def test_a_changed_picture_is_encoded_alone(tmp_path: Path, bench: Path, encoded
 
 def test_only_what_the_run_will_draw_is_encoded(bench: Path, tmp_path: Path, encoded_keys: list[str]) -> None:
     rows = read_dataset(bench / "data", progress=False)
-    run = Draws(rows, 0, 2, (4, 16, 16), 1000, 0.0, 0.0, 0.0, torch.ones(len(rows)))
+    run = Draws(rows, 0, 2, (4, 16, 16), torch.ones(1000), 0.0, 0.0, 0.0, torch.ones(len(rows)))
     encoded, _ = encode(bench / "base", bench / "data", tmp_path, wanted=run.wanted(1))
     assert len(encoded_keys) == 2 + 2 + 1  # two pictures, two captions, the empty one
     drawn = run[0].rows

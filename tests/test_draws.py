@@ -10,7 +10,7 @@ import torch
 
 from batches import Batches
 from captioned_dataset import Row
-from draws import Draws, epoch_order, row_weights
+from draws import Draws, epoch_order, row_weights, timestep_weights
 
 SHAPE = (4, 2, 2)
 
@@ -21,8 +21,9 @@ def rows(count: int = 40, **facts: object) -> list[Row]:
 
 
 def draws(count: int = 40, size: int = 16, seed: int = 0, dropout: float = 0.25, **changes: object) -> Draws:
-    settings = {"rows": rows(count), "seed": seed, "size": size, "latent_shape": SHAPE, "train_timesteps": 1000,
-                "dropout": dropout, "tag_share": 0.5, "noise_offset": 0.0, "weights": torch.ones(count)}
+    settings = {"rows": rows(count), "seed": seed, "size": size, "latent_shape": SHAPE,
+                "timestep_weights": torch.ones(1000), "dropout": dropout, "tag_share": 0.5, "noise_offset": 0.0,
+                "weights": torch.ones(count)}
     return Draws(**{**settings, **changes})
 
 
@@ -100,8 +101,24 @@ def test_composed_rows_make_up_their_share_and_common_ones_weigh_more() -> None:
     several = [*rows(10, strokes=None, kind="real"), *rows(30, strokes=None, kind="composed")]
     weights = row_weights(several, composed_share=0.25, common_weight=3.0)
     assert weights[10:].sum() / weights.sum() == pytest.approx(0.25)
-    common = row_weights([*rows(2, strokes=None, grade=1), *rows(2, strokes=None, grade=None)], 0.5, 3.0)
-    assert torch.allclose(common, torch.tensor([3.0, 3.0, 1.0, 1.0]).double())
+    graded = [row for grade in (None, 8, 4, 2, 1) for row in rows(1, strokes=None, grade=grade)]
+    assert row_weights(graded, 0.5, 3.0).tolist() == [1.0, 3.0, 3.0, 6.0, 12.0]
+    in_words = [row for grade in (None, "8", "1") for row in rows(1, strokes=None, grade=grade)]
+    assert row_weights(in_words, 0.5, 3.0).tolist() == [1.0, 3.0, 12.0]
+
+
+def test_a_common_weight_of_one_leans_to_nothing() -> None:
+    assert torch.equal(row_weights([*rows(5, grade=1), *rows(5, grade=None)], 0.5, 1.0), torch.ones(10).double())
+
+
+@pytest.mark.parametrize(("strategy", "below", "share"), [("none", 400, 0.4), ("later", 400, 0.4 / 2.8),
+                                                          ("earlier", 600, 2.4 / 2.8)])
+def test_a_bias_draws_the_favoured_timesteps_more_often(strategy: str, below: int, share: float) -> None:
+    weights = timestep_weights(1000, strategy, portion=0.6, multiplier=4.0)
+    drawn = torch.cat([draws(size=64, timestep_weights=weights)[step].timesteps for step in range(200)])
+    assert (drawn < below).double().mean().item() == pytest.approx(share, abs=0.02)
+    assert drawn.min() >= 0
+    assert drawn.max() < 1000
 
 
 def test_a_set_of_anything_else_is_drawn_evenly() -> None:

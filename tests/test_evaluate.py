@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 import evaluate
-from captioned_dataset import read_dataset
+from captioned_dataset import Row, read_dataset
 from prompt_sets import (
     Prompt,
     budget_prompts,
@@ -128,8 +130,26 @@ def test_known_prompts_are_meanings_of_everyday_training_kanji_and_know_all_kanj
 
 
 def test_heldout_prompts_are_all_meanings_of_the_held_out_kanji(kanji):
-    held_out = read_dataset(kanji, "test", progress=False)
-    assert {one.text for one in heldout_prompts(held_out, None, 0)} == {c for row in held_out for c in row.captions}
+    held_out, rows = read_dataset(kanji, "test", progress=False), read_dataset(kanji, progress=False)
+    prompts = heldout_prompts(held_out, rows, None, 0)
+    assert {one.text for one in prompts} == {c for row in held_out for c in row.captions}
+
+
+def test_a_held_out_kanji_that_stands_in_others_as_a_part_is_told_apart(real):
+    held_out = [Row(Path("a.png"), "a", ("mouth",), {"literal": "口", "components": []}),
+                Row(Path("b.png"), "b", ("ten",), {"literal": "十", "components": []})]
+    parts = [{"element": "口", "original": "口", "position": "left"},
+             {"element": "亻", "original": "人", "position": "right"}]
+    rows = [Row(Path("c.png"), "c", ("mouth person",), {"kind": "composed", "components": parts})]
+    assert [(one.text, one.seen_as_part) for one in heldout_prompts(held_out, rows, None, 0)] == [
+        ("mouth", True), ("ten", False)]
+    told = [drawn(replace(prompt(text, parts), seen_as_part=seen), found, number)
+            for number, (text, parts, found, seen) in enumerate((
+                ("mouth", "口", "口十", True), ("ten", "十", "二人", False), ("two", "二", "二人", False)))]
+    figures = score_set(told, real, 0)
+    assert figures["meaning"]["one_part"]["value"] == pytest.approx(2 / 3)
+    assert figures["meaning_never_a_part"]["one_part"]["value"] == 0.5
+    assert "meaning_never_a_part" not in score_set(told[1:], real, 0)
 
 
 def test_pair_prompts_know_both_parts(kanji):

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see train_text_to_image.py
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see train_text_to_image.py
 
 import torch
 from PIL import Image

@@ -54,7 +54,15 @@ class Row:
     @property
     def is_common(self) -> bool:
         """Whether it is a character of everyday use: in KANJIDIC2's grades or its 2,501 most frequent."""
-        return self.facts.get("grade") is not None or self.facts.get("frequency") is not None
+        return self.grade is not None or self.facts.get("frequency") is not None
+
+    @property
+    def grade(self) -> int | None:
+        """KANJIDIC2's grade, where the set has one: 1 to 6 are the years of primary school; a CSV has it as text."""
+        grade = self.facts.get("grade")
+        if isinstance(grade, str):
+            return int(grade) if grade.isdecimal() else None
+        return grade if isinstance(grade, int) else None
 
 
 def read_dataset(folder: Path, split: str = "train", image_column: str = "file_name", caption_column: str | None = None,

@@ -45,7 +45,13 @@ class TrainConfig:
     composed_share: float = 0.5
     """Share of composed characters in what is drawn, 0 to 1, where the set has them."""
     common_weight: float = 3.0
-    """How many times as often a character of everyday use is drawn as a rare one."""
+    """How many times as often a character of everyday use is drawn as a rare one; 1 turns the whole lean off."""
+    timestep_bias_strategy: Literal["none", "earlier", "later"] = "none"
+    """Draw a share of the timesteps more often: `later`, the noisier ones, where the caption decides what appears."""
+    timestep_bias_portion: float = 0.6
+    """The share of the timesteps that the bias favours, 0 to 1."""
+    timestep_bias_multiplier: float = 4.0
+    """How many times as often a favoured timestep is drawn as another."""
     max_train_samples: int | None = None
     """Use only the first so many rows; for trials."""
     seed: int = 0
@@ -134,11 +140,12 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Refuse values outside their ranges. Raises ValueError naming the flag."""
         for name in ("train_batch_size", "gradient_accumulation_steps", "max_train_steps", "checkpointing_steps",
-                     "num_inference_steps", "logging_steps"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("caption_dropout", "stroke_tag_share", "composed_share", "ema_decay", "adam_beta1", "adam_beta2"):
+                     "num_inference_steps", "logging_steps", "common_weight"):
+            _require(1 <= getattr(self, name) < math.inf, name, getattr(self, name), "at least 1")
+        for name in ("caption_dropout", "stroke_tag_share", "composed_share", "timestep_bias_portion", "ema_decay",
+                     "adam_beta1", "adam_beta2"):
             _require(0.0 <= getattr(self, name) <= 1.0, name, getattr(self, name), "between 0 and 1")
-        for name in ("learning_rate", "common_weight", "max_grad_norm", "adam_epsilon"):
+        for name in ("learning_rate", "timestep_bias_multiplier", "max_grad_norm", "adam_epsilon"):
             _require(0.0 < getattr(self, name) < math.inf, name, getattr(self, name), "above 0")
         for name in ("lr_warmup_steps", "lr_cooldown_steps", "validation_steps", "cache_budget", "noise_offset",
                      "adam_weight_decay", "guidance_scale", "seed"):

@@ -16,6 +16,8 @@ import torch
 
 from captioned_dataset import Row
 
+LATEST_GRADE = 10  # of KANJIDIC2's; 1 to 6 are primary school's
+
 
 class Purpose(IntEnum):
     """What a generator is for. Each purpose has its own stream, so that a new one never disturbs the others."""
@@ -59,11 +61,15 @@ class StepDraws:
 class Draws:
     """The draws of a run: `draws[step]` is a pure function of the seed, the step and the settings given here."""
 
-    def __init__(self, rows: Sequence[Row], seed: int, size: int, latent_shape: Sequence[int], train_timesteps: int,
-                 dropout: float, tag_share: float, noise_offset: float, weights: torch.Tensor) -> None:
-        """See StepDraws for the fields; `dropout` and `tag_share` are probabilities, `weights` positive, a row each."""
+    def __init__(self, rows: Sequence[Row], seed: int, size: int, latent_shape: Sequence[int],
+                 timestep_weights: torch.Tensor, dropout: float, tag_share: float, noise_offset: float,
+                 weights: torch.Tensor) -> None:
+        """See StepDraws for the fields; `dropout` and `tag_share` are probabilities.
+
+        `timestep_weights` (T,) and `weights`, a row each, are not negative: how often each is drawn, in proportion.
+        """
         self.seed, self.size, self.latent_shape = seed, size, tuple(latent_shape)
-        self.train_timesteps, self.dropout, self.tag_share = train_timesteps, dropout, tag_share
+        self.timestep_weights, self.dropout, self.tag_share = timestep_weights, dropout, tag_share
         self.noise_offset, self.weights = noise_offset, weights
         self.caption_counts = torch.tensor([len(row.captions) for row in rows])
         self.can_tag = torch.tensor([row.strokes is not None for row in rows])
@@ -81,8 +87,8 @@ class Draws:
             caption=caption,
             dropped=dropped,
             tagged=tagged,
-            timesteps=torch.randint(self.train_timesteps, (self.size,),
-                                    generator=generator(self.seed, step, Purpose.TIMESTEPS)),
+            timesteps=torch.multinomial(self.timestep_weights, self.size, replacement=True,
+                                        generator=generator(self.seed, step, Purpose.TIMESTEPS)),
             posterior_noise=self._normal(step, Purpose.POSTERIOR, self.latent_shape),
             noise=noise,
         )
@@ -138,22 +144,38 @@ def epoch_order(weights: torch.Tensor, seed: int, epoch: int) -> torch.Tensor:
     return chosen[torch.randperm(count, generator=draw)]
 
 
+def timestep_weights(count: int, strategy: str, portion: float, multiplier: float) -> torch.Tensor:
+    """How often each of `count` timesteps is drawn, float64 (count,), as diffusers' SDXL script has it.
+
+    `later` favours the noisiest `portion` of them by `multiplier`, `earlier` the cleanest; `none` draws all evenly.
+    """
+    weights = torch.ones(count, dtype=torch.float64)
+    favoured = round(portion * count)
+    if strategy == "later":
+        weights[count - favoured:] *= multiplier
+    elif strategy == "earlier":
+        weights[:favoured] *= multiplier
+    return weights
+
+
 def row_weights(rows: Sequence[Row], composed_share: float, common_weight: float) -> torch.Tensor:
     """How often each row is drawn, float64 (N,), positive.
 
     Stroke counts are leant to those of everyday characters: Jouyou kanji have 10.5 strokes in the mean where all kanji
     have 12.3, and a model that sees all evenly draws too many. A common real character weighs `common_weight` times a
-    rare one. Composed rows together make up `composed_share` of the draws (0 to 1) where there are any. A set with
-    neither strokes nor composed rows is drawn evenly.
+    rare one, and four times more in the first school year, twice in the second: their meanings are the plainest words,
+    and they are the parts of the others. A `common_weight` of 1 leans to nothing. Composed rows together make up
+    `composed_share` of the draws (0 to 1) where there are any. A set with neither strokes nor composed rows is drawn
+    evenly.
     """
     weights = torch.ones(len(rows), dtype=torch.float64)
     composed = torch.tensor([row.is_composed for row in rows])
     common = torch.tensor([row.is_common for row in rows]) & ~composed
-    weights[common] *= common_weight
-    everyday = [row.strokes for row, everyday in zip(rows, common.tolist(), strict=True) if everyday and row.strokes]
-    if everyday:
-        lean = _stroke_lean(rows, everyday)
-        weights *= lean
+    if common_weight > 1.0:
+        grades = torch.tensor([row.grade or LATEST_GRADE for row in rows])
+        weights[common] *= common_weight * (4.0 / grades[common]).clamp_min(1.0)
+        everyday = [row.strokes for row, is_common in zip(rows, common.tolist(), strict=True) if is_common]
+        weights *= _stroke_lean(rows, [strokes for strokes in everyday if strokes])
     for group, share in ((composed, composed_share), (~composed, 1.0 - composed_share)):
         if composed.any() and not composed.all():
             weights[group] *= share / weights[group].sum()
@@ -162,6 +184,8 @@ def row_weights(rows: Sequence[Row], composed_share: float, common_weight: float
 
 def _stroke_lean(rows: Sequence[Row], everyday: Sequence[int]) -> torch.Tensor:
     """For each row, how much more frequent its stroke count is among everyday characters than among all (0.2 to 5)."""
+    if not everyday:
+        return torch.ones(len(rows), dtype=torch.float64)
     strokes = torch.tensor([row.strokes or 0 for row in rows])
     length = int(strokes.max()) + 1
     wanted = torch.bincount(torch.tensor(everyday), minlength=length).double() + 1.0

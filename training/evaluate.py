@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see train_text_to_image.py
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see train_text_to_image.py
 
 import torch
 from PIL import Image
@@ -172,7 +172,7 @@ def choose_prompts(config: EvaluateConfig, rows: Sequence[Row], held_out: Sequen
     """The prompts of each set that is not left out."""
     makers = {
         "known": lambda: known_prompts(rows, config.known, config.seed),
-        "heldout": lambda: heldout_prompts(held_out, config.heldout, config.seed),
+        "heldout": lambda: heldout_prompts(held_out, rows, config.heldout, config.seed),
         "pairs": lambda: pair_prompts(config.train_data_dir, config.pairs, config.seed),
         "wild": lambda: wild_prompts(config.wild),
         "budget": lambda: budget_prompts(rows, config.budget, config.seed),

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see train_text_to_image.py
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see train_text_to_image.py
 
 import torch
 import tyro

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from accelerate import Accelerator
 from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from diffusers.training_utils import EMAModel, cast_training_params
 
 import checkpoints
@@ -16,6 +17,9 @@ from learning_rate import learning_rate
 from quiet import known_noise_off
 
 LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")  # the attention's projections, as diffusers' LoRA script has them
+# Up to here a CPU trains faster with attention as two products and a softmax than with torch's fused one, which is made
+# for long sequences: the embedded base's step by a quarter. Their matrix grows with the side's fourth power.
+PLAIN_ATTENTION_RESOLUTION = 256
 PRECISIONS = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -30,6 +34,8 @@ class Learner:
             _add_lora(unet, config)
         on_gpu = accelerator.device.type == "cuda"  # convolutions are faster so there; on a CPU a tenth slower
         unet.to(accelerator.device, memory_format=torch.channels_last if on_gpu else torch.preserve_format).train()
+        if not on_gpu and config.resolution <= PLAIN_ATTENTION_RESOLUTION:
+            unet.set_attn_processor(AttnProcessor())
         if config.gradient_checkpointing:
             unet.enable_gradient_checkpointing()
         self.trained = {name: weight for name, weight in unet.named_parameters() if weight.requires_grad}

@@ -26,7 +26,8 @@ class Prompt:
 
     answers: sets of components, each of them a right answer (several kanji may share a meaning). any_fits: whether it
     is no answer but a list of components of which any fits, as in `wild`. literals: the kanji that mean this.
-    strokes: the budget that was asked for.
+    strokes: the budget that was asked for. seen_as_part: whether a kanji that means this, though held out, stands in
+    training characters as a component under its own meaning.
     """
 
     text: str
@@ -34,6 +35,7 @@ class Prompt:
     literals: tuple[str, ...] = ()
     strokes: int | None = None
     any_fits: bool = False
+    seen_as_part: bool = False
 
     @property
     def asked(self) -> str:
@@ -48,12 +50,14 @@ def known_prompts(rows: Sequence[Row], count: int, seed: int) -> list[Prompt]:
     return _of_meanings(random.Random(seed).sample(meanings, min(count, len(meanings))), rows)
 
 
-def heldout_prompts(held_out: Sequence[Row], count: int | None, seed: int) -> list[Prompt]:
-    """All meanings of the held-out kanji, or `count` of them drawn from the seed."""
+def heldout_prompts(held_out: Sequence[Row], rows: Sequence[Row], count: int | None, seed: int) -> list[Prompt]:
+    """All meanings of the held-out kanji, or `count` of them drawn from the seed; `rows` are those trained on."""
     meanings = sorted({caption for row in held_out for caption in row.captions})
     if count is not None and count < len(meanings):
         meanings = random.Random(seed).sample(meanings, count)
-    return _of_meanings(meanings, held_out)
+    parts = frozenset().union(*(forms(row) for row in rows))
+    return [replace(prompt, seen_as_part=not parts.isdisjoint(prompt.literals))
+            for prompt in _of_meanings(meanings, held_out)]
 
 
 def pair_prompts(folder: Path, count: int, seed: int) -> list[Prompt]:

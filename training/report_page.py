@@ -95,18 +95,18 @@ def _overview(report: dict[str, Any]) -> str:
                       _figure(real["meaning"]["f1"], "plain"), f"{real['strokes']['jouyou_mean']:.1f} <small>Jouyou"
                       "</small>", "", "", ""])]
     for name, figures in report["sets"].items():
-        meaning = figures.get("meaning") or {}
         rows.append((name, [
             str(figures["pictures"]), _figure(figures["legible"], "share"),
             _figure(figures.get("second_legible"), "share"),
-            _beside_chance(meaning, "one_part", "one_part_by_chance", "share"),
-            _beside_chance(meaning, "all_parts", "all_parts_by_chance", "share"),
-            _beside_chance(meaning, "f1", "f1_by_chance", "plain"),
+            *_meaning_cells(figures.get("meaning") or {}),
             _figure(figures["strokes"]["mean"], "plain"), _figure(figures["novelty"]["copies"], "share"),
             f"{_number(figures['frechet']['distance'], 3)} <small>floor {_number(figures['frechet']['floor'], 3)}"
             "</small>",
             f"{_number(figures['diversity']['between_seeds'])} <small>of "
             f"{_number(figures['diversity']['between_prompts'])}</small>"]))
+        if "meaning_never_a_part" in figures:
+            unseen = figures["meaning_never_a_part"]
+            rows.append((f"{name}, kanji that are no part", ["", "", "", *_meaning_cells(unseen), "", "", "", ""]))
     body = "".join(f"<tr><td>{name}</td>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
                    for name, cells in rows)
     return ("<div class='wide'><table><tr><th></th>" + "".join(f"<th>{word}</th>" for word in head)
@@ -114,6 +114,11 @@ def _overview(report: dict[str, Any]) -> str:
             "Copy: as like an existing kanji as a redrawn kanji is to its original. Fréchet distance: in the judge's "
             "embedding, to held-out real kanji; its floor is that of as many real training kanji. Diversity: between "
             "seeds of one prompt, of that between prompts.</p>")
+
+
+def _meaning_cells(meaning: dict[str, Any]) -> list[str]:
+    return [_beside_chance(meaning, name, f"{name}_by_chance", kind)
+            for name, kind in (("one_part", "share"), ("all_parts", "share"), ("f1", "plain"))]
 
 
 def _best_of(report: dict[str, Any]) -> str:

@@ -16,12 +16,11 @@ def summary(report: dict[str, Any]) -> str:
              f"{'real':17}{real['legible']['value']:>9.0%}{'':24}{real['meaning']['f1']['value']:>6.2f}{'':7}"
              f"{real['strokes']['jouyou_mean']:>9.1f}"]
     for name, figures in report["sets"].items():
-        meaning = figures.get("meaning") or {}
-        found = "".join(_beside_chance(meaning, key, width, form)
-                        for key, width, form in (("one_part", 12, ".0%"), ("all_parts", 12, ".0%"), ("f1", 13, ".2f")))
-        lines.append(f"{name:8}{figures['pictures']:>9}{figures['legible']['value']:>9.0%}{found}"
+        lines.append(f"{name:8}{figures['pictures']:>9}{figures['legible']['value']:>9.0%}{_found(figures, 'meaning')}"
                      f"{figures['strokes']['mean']['value']:>9.1f}{figures['novelty']['copies']['value']:>8.0%}"
                      f"{figures['frechet']['distance']:>9.3f}{figures['frechet']['floor']:>7.3f}")
+        if "meaning_never_a_part" in figures:
+            lines.append(f"{'  kanji that are no part':26}{_found(figures, 'meaning_never_a_part')}")
         if "budget_error" in figures["strokes"]:
             strokes = figures["strokes"]
             lines.append(f"{'':8}strokes off the budget by {strokes['budget_error']['value']:.1f} in the mean "
@@ -33,6 +32,12 @@ def summary(report: dict[str, Any]) -> str:
                          + _second_gain(gain))
     lines.append("in brackets: by chance, the same pictures under other prompts of the set")
     return "\n".join(lines)
+
+
+def _found(figures: dict[str, Any], name: str) -> str:
+    """The three figures of meaning beside chance, or as much space."""
+    return "".join(_beside_chance(figures.get(name) or {}, key, width, form)
+                   for key, width, form in (("one_part", 12, ".0%"), ("all_parts", 12, ".0%"), ("f1", 13, ".2f")))
 
 
 def _beside_chance(meaning: dict[str, Any], name: str, width: int, form: str) -> str:

@@ -88,6 +88,9 @@ def score_set(drawn: Sequence[Drawn], real: Real, seed: int) -> dict[str, Any]:
         figures["second_legible"] = share(drawn, lambda one: one.second.is_well_formed, seed)
     if all(one.prompt.answers for one in drawn):
         figures["meaning"] = _meaning(drawn, seed)
+        unseen = [one for one in drawn if not one.prompt.seen_as_part]
+        if 1 < len(_by_prompt(unseen)) < figures["prompts"]:
+            figures["meaning_never_a_part"] = _meaning(unseen, seed)
     return figures
 
 

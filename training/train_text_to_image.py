@@ -17,7 +17,7 @@ from pathlib import Path
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while the libraries load: the end, without a traceback
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a waiting thread gives its core up: 10x on a machine in use
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # a waiting thread soon gives its core up: 10x on a machine in use
 
 import torch
 

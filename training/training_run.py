@@ -23,7 +23,7 @@ from cache import encode_rows
 from captioned_dataset import Row, dataset_hash
 from compile_check import refuse_other_gradients
 from config import TrainConfig, as_json
-from draws import Draws, row_weights
+from draws import Draws, row_weights, timestep_weights
 from learner import Learner
 from loss import DiffusionLoss
 from resume import find_checkpoint
@@ -55,8 +55,10 @@ class TrainingRun:
         self.loss = DiffusionLoss(pipeline.scheduler, config.snr_gamma, self.device)
         self.draws = Draws(
             rows, config.seed, config.train_batch_size * config.gradient_accumulation_steps * accelerator.num_processes,
-            _latent_shape(pipeline, config.resolution), self.loss.train_timesteps, config.caption_dropout,
-            config.stroke_tag_share, config.noise_offset,
+            _latent_shape(pipeline, config.resolution),
+            timestep_weights(self.loss.train_timesteps, config.timestep_bias_strategy, config.timestep_bias_portion,
+                             config.timestep_bias_multiplier),
+            config.caption_dropout, config.stroke_tag_share, config.noise_offset,
             row_weights(rows, config.composed_share, config.common_weight))
         encoded = encode_rows(
             pipeline, rows, self.draws.wanted(config.max_train_steps), config.cache_dir, config.resolution,
