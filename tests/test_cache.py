@@ -34,11 +34,11 @@ def everything(rows: Sequence[Row]) -> torch.Tensor:
         torch.tensor([[number < len(row.captions) for number in range(2)] for row in rows])[:, :, None])
 
 
-def encode(base: Path, data: Path, folder: Path, dtype: torch.dtype = torch.float32,
+def encode(base: Path, data: Path, folder: Path, precision: str = "no",
            wanted: torch.Tensor | None = None) -> tuple[cache.EncodedRows, list[Row]]:
     rows = read_dataset(data, progress=False)
     wanted = everything(rows) if wanted is None else wanted
-    return encode_rows(load_pipeline(str(base)), rows, wanted, folder, 32, dtype, CPU, 1e9), rows
+    return encode_rows(load_pipeline(str(base)), rows, wanted, folder, 32, precision, CPU, 1e9), rows
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_only_what_the_run_will_draw_is_encoded(bench: Path, tmp_path: Path, enc
 def test_bases_dtypes_and_tokenizers_do_not_share_records(bench: Path, tmp_path: Path, encoded_keys: list[str]) -> None:
     encode(bench / "base", bench / "data", tmp_path)
     encoded_keys.clear()
-    encode(bench / "base", bench / "data", tmp_path, torch.float16)
+    encode(bench / "base", bench / "data", tmp_path, "fp16")
     texts = len(encoded_keys)
     assert texts > 0
     encoded_keys.clear()
@@ -108,17 +108,28 @@ def test_bases_dtypes_and_tokenizers_do_not_share_records(bench: Path, tmp_path:
     encode(other, bench / "data", tmp_path)
     assert len(encoded_keys) > texts
     pipeline = load_pipeline(str(bench / "base"))
-    before = cache._text_store(pipeline, tmp_path, torch.float32).folder
+    before = cache._text_store(pipeline, tmp_path, "no").folder
     pipeline.tokenizer.pad_token = "a"
-    assert cache._text_store(pipeline, tmp_path, torch.float32).folder != before
+    assert cache._text_store(pipeline, tmp_path, "no").folder != before
 
 
 def test_the_states_of_a_half_dtype_are_those_of_fp32_rounded(bench: Path, tmp_path: Path) -> None:
     whole, _ = encode(bench / "base", bench / "data", tmp_path)
-    half, _ = encode(bench / "base", bench / "data", tmp_path, torch.float16)
+    half, _ = encode(bench / "base", bench / "data", tmp_path, "fp16")
     place = (torch.tensor([0]), torch.tensor([0]), torch.tensor([False]), torch.tensor([False]))
     assert half.text(*place).dtype == torch.float16
     assert torch.equal(half.text(*place), whole.text(*place).half())
+
+
+def test_bf16_encodes_nearly_the_same_under_other_keys(bench: Path, tmp_path: Path, encoded_keys: list[str]) -> None:
+    whole, rows = encode(bench / "base", bench / "data", tmp_path, "fp16")
+    several = len(encoded_keys)
+    short, _ = encode(bench / "base", bench / "data", tmp_path, "bf16")
+    assert len(encoded_keys) == 2 * several
+    drawn = torch.arange(len(rows))
+    for one, other in zip(whole.moments(drawn), short.moments(drawn), strict=True):
+        assert not torch.equal(one, other)
+        assert torch.allclose(one, other, atol=0.03 * one.abs().max().item())
 
 
 # --- the store -------------------------------------------------------------------------------------------------------

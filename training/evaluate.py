@@ -118,8 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with StopSignals():
             report, drawn = evaluate(config)
             config.output.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(_without_nan(report), indent=1, ensure_ascii=False) + "\n"
-            write_atomically(config.output / "report.json", text)
+            write_atomically(config.output / "report.json", as_json_text(report))
             write_page(config.output / "report.html", report, drawn)
     except (BaseError, DatasetError, JudgeError, UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -132,12 +131,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+@dataclass(frozen=True)
+class Exam:
+    """What a model is scored with: the prompts of each set, the judges, and the real characters to compare with."""
+
+    prompts: dict[str, list[Prompt]]
+    judge: Judge
+    second: Judge | None
+    real: Real
+    dataset_sha256: str
+
+
 def evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], dict[str, list[Drawn]]]:
     """The report (JSON) and what was drawn, by set.
 
     Raises BaseError, DatasetError, JudgeError or UserError where the model, the dataset, the recogniser or the device
     cannot be had.
     """
+    artist = Artist(load_model(config.model, config.revision), choose_device(config.device), config)
+    return score(artist, prepare(config))
+
+
+def prepare(config: EvaluateConfig) -> Exam:
+    """What these settings score a model with, whichever it is. Raises DatasetError or JudgeError."""
     judge = Judge.load(JUDGE, config.train_data_dir)
     second = Judge.load(SECOND, None) if SECOND.is_dir() else None
     rows, held_out = read_dataset(config.train_data_dir), read_dataset(config.train_data_dir, "test")
@@ -145,26 +161,30 @@ def evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], dict[str, list[Dra
         raise DatasetError(f"{config.train_data_dir}: no kanji set with held-out characters (train/ and test/), which "
                            "a score is held against. Make it with: python dataExtraction/main.py")
     prompts = choose_prompts(config, rows, held_out)
-    device = choose_device(config.device)
-    artist = Artist(load_model(config.model, config.revision), device, config)
-    real = _real(judge, second, rows, held_out, config.seed)
-    count = sum(len(asked) * SEEDS[name] for name, asked in prompts.items())
+    return Exam(prompts, judge, second, _real(judge, second, rows, held_out, config.seed),
+                dataset_hash([*rows, *held_out]))
+
+
+def score(artist: Artist, exam: Exam) -> tuple[dict[str, Any], dict[str, list[Drawn]]]:
+    """Draw the exam's prompts and score what was drawn: the report (JSON) and the pictures, by set."""
+    config, judge, second = artist.config, exam.judge, exam.second
+    count = sum(len(asked) * SEEDS[name] for name, asked in exam.prompts.items())
     drawn = {}
     with tqdm(total=count, desc="drawing", unit="picture") as bar:
-        for name, asked in prompts.items():
+        for name, asked in exam.prompts.items():
             pictures = artist.draw(name, asked, SEEDS[name], bar)
             drawn[name] = _read(judge, second, pictures)
     report = {
         "model": {"name": config.model, **artist.facts},
         "settings": json.loads(json.dumps(asdict(config), default=str)),
-        "dataset_sha256": dataset_hash([*rows, *held_out]),
+        "dataset_sha256": exam.dataset_sha256,
         "judge": judge.facts["held_out"], "judge_sha256": judge.facts["sha256"],
         "second_judge": None if second is None else second.facts["held_out"],
-        "real": score_real(real, config.seed),
-        "sets": {name: score_set(pictures, real, config.seed) for name, pictures in drawn.items()},
+        "real": score_real(exam.real, config.seed),
+        "sets": {name: score_set(pictures, exam.real, config.seed) for name, pictures in drawn.items()},
     }
     if config.best_of > 1:
-        report["best_of"] = _best_of(config, prompts, artist, judge, second)
+        report["best_of"] = _best_of(config, exam.prompts, artist, judge, second)
     return report, drawn
 
 
@@ -261,6 +281,11 @@ def _gain_figures(drawn: Sequence[Drawn], seed: int) -> dict[str, Any]:
         if not any(one.prompt.any_fits for one in with_answers):
             figures["all_parts"] = found["all"]
     return figures
+
+
+def as_json_text(report: dict[str, Any]) -> str:
+    """A report as a JSON file holds it."""
+    return json.dumps(_without_nan(report), indent=1, ensure_ascii=False) + "\n"
 
 
 def _without_nan(value: Any) -> Any:

@@ -62,7 +62,7 @@ class TrainingRun:
             row_weights(rows, config.composed_share, config.common_weight))
         encoded = encode_rows(
             pipeline, rows, self.draws.wanted(config.max_train_steps), config.cache_dir, config.resolution,
-            torch.float32 if config.mixed_precision == "no" else torch.float16, self.device, config.cache_budget * 1e9)
+            config.mixed_precision, self.device, config.cache_budget * 1e9)
         self.batches = Batches(self.draws, encoded, pipeline.vae.config.scaling_factor, config.train_batch_size,
                                config.gradient_accumulation_steps, accelerator.process_index, self.device)
         self.validation = Validation(pipeline, config, accelerator)
