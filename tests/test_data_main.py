@@ -237,7 +237,7 @@ def test_stopped_while_drawing_it_leaves_no_process_and_the_next_run_is_whole(tm
         seen += os.read(process.stderr.fileno(), 4096) or pytest.fail("it ended by itself")
     process.send_signal(number)
     # The pipe ends when the last process that holds it has: the workers too.
-    rest = process.communicate(timeout=60)[1]
+    rest = process.communicate(timeout=300)[1]
     assert process.returncode == status
     if number != signal.SIGKILL:
         assert b"Traceback" not in seen + rest

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 
@@ -85,6 +87,24 @@ def test_dropout_tags_captions_and_timesteps_follow_their_shares() -> None:
 
 def test_a_row_without_a_stroke_count_is_never_tagged() -> None:
     assert not draws(rows=rows(strokes=None))[0].tagged.any()
+
+
+def test_two_threads_may_draw_from_different_epochs_at_once() -> None:
+    run = draws(size=8)
+    alone = {step: run[step].rows.tolist() for step in range(40)}
+
+    def all_steps(start: int) -> None:
+        for step in [*range(start, 40), *range(start)] * 15:
+            assert run[step].rows.tolist() == alone[step]
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            for done in [pool.submit(all_steps, start) for start in (0, 20)]:
+                done.result()
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_what_a_run_will_draw_is_known_before_it_begins() -> None:

@@ -98,7 +98,7 @@ class Ended:
     output: str
 
 
-def forked(work: Callable[[], object], output: Path, timeout_s: int = 120) -> Ended:
+def forked(work: Callable[[], object], output: Path, timeout_s: int = 600) -> Ended:
     """Run `work` in a forked process and wait for it. An uncaught exception ends it with status 70."""
     sys.stdout.flush()
     sys.stderr.flush()
@@ -151,7 +151,7 @@ def command_line(config: TrainConfig) -> list[str]:
 
 
 def run_main(config: TrainConfig, output: Path, before: Callable[[], object] = lambda: None,
-             timeout_s: int = 120) -> Ended:
+             timeout_s: int = 600) -> Ended:
     """The trainer's own main() under these settings, forked; `before` may lay a trap in it."""
     import train_text_to_image
 

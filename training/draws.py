@@ -73,7 +73,7 @@ class Draws:
         self.noise_offset, self.weights = noise_offset, weights
         self.caption_counts = torch.tensor([len(row.captions) for row in rows])
         self.can_tag = torch.tensor([row.strokes is not None for row in rows])
-        self._epochs: dict[int, torch.Tensor] = {}
+        self._last_order: tuple[int, torch.Tensor] | None = None  # an epoch and its rows, kept for the next step
 
     def __getitem__(self, step: int) -> StepDraws:
         """Everything that update number `step` (from 0) draws."""
@@ -118,10 +118,11 @@ class Draws:
         epochs = places // length
         rows = torch.empty_like(places)
         for epoch in epochs.unique().tolist():
-            if epoch not in self._epochs:
-                self._epochs = {epoch: epoch_order(self.weights, self.seed, epoch)}
+            order = self._last_order  # looked at once: another thread may draw at the same time
+            if order is None or order[0] != epoch:
+                order = self._last_order = epoch, epoch_order(self.weights, self.seed, epoch)
             here = epochs == epoch
-            rows[here] = self._epochs[epoch][places[here] % length]
+            rows[here] = order[1][places[here] % length]
         return rows
 
     def _normal(self, step: int, purpose: Purpose, shape: Sequence[int]) -> torch.Tensor:
