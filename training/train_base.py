@@ -97,16 +97,21 @@ def autoencoder_stage(config: BaseConfig) -> Path:
     held_out = read_dataset(config.train_data_dir, "test")
     print(f"autoencoder: mean absolute error {reconstruction_error(vae, held_out):.4f} on [-1, 1] over "
           f"{len(held_out)} held-out glyphs")
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        unet = new_unet()
     building = config.output_dir / ".tmp-base"
     shutil.rmtree(building, ignore_errors=True)
     vae.save_pretrained(building / "vae")
-    unet.save_pretrained(building / "unet")
-    tiny_scheduler().save_pretrained(building / "scheduler")
+    save_untrained(building, config.seed)
     building.rename(base)
     return base
+
+
+def save_untrained(folder: Path, seed: int) -> None:
+    """Lay the seed's untrained UNet and the scheduler beside the autoencoder in `folder`."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        unet = new_unet()
+    unet.save_pretrained(folder / "unet")
+    tiny_scheduler().save_pretrained(folder / "scheduler")
 
 
 def unet_stage(config: BaseConfig, base: Path) -> Path:
