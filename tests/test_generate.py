@@ -35,6 +35,12 @@ def test_a_prompts_file_is_read_line_by_line_without_comments(tmp_path):
         "tree", "moon", "Full Moon"]
 
 
+def test_comment_lines_head_the_prompts_that_follow(tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_text("moon\n# A heading of no prompts\n## Plain meanings\ntree\n\nfire\n#\nhorse\n", encoding="utf8")
+    assert generate.read_sections(file) == [("", ["moon"]), ("Plain meanings", ["tree", "fire"]), ("", ["horse"])]
+
+
 @pytest.mark.parametrize("config", [GenerateConfig(), GenerateConfig(prompts=("moon", "  "))])
 def test_no_prompt_or_an_empty_one_is_refused(config):
     with pytest.raises(UserError, match="prompt"):
@@ -68,7 +74,7 @@ def drawn(tmp_path_factory):
     """The embedded base's own pictures, drawn together and one by one."""
     together, alone = tmp_path_factory.mktemp("together"), tmp_path_factory.mktemp("alone")
     draw_to_folder(GenerateConfig(prompts=("moon", "tree", "horse"), steps=4, output=together))
-    draw_to_folder(GenerateConfig(prompts=("tree",), steps=4, output=alone))
+    draw_to_folder(GenerateConfig(prompts=("tree",), steps=4, output=alone, svg=True))
     return together, alone
 
 
@@ -88,6 +94,12 @@ def test_a_picture_says_how_it_was_made(drawn):
     assert facts["seed"] == 0
     assert facts["steps"] == 4
     assert len(facts["model"]["unet_sha256"]) == 64
+
+
+def test_vector_paths_lie_beside_a_picture_where_they_are_asked_for(drawn):
+    together, alone = drawn
+    assert not list(together.glob("*.svg"))
+    assert "<title>tree</title>" in (alone / "tree-0.svg").read_text(encoding="utf8")
 
 
 def test_the_first_candidate_is_the_picture_that_is_drawn_without_choosing():

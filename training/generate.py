@@ -7,7 +7,7 @@ captioned grid, collated_examples.png. Works at once on the embedded base; `--mo
 Stable Diffusion pipeline folder or hub id will do. Picture k of a prompt has seed `--seed` + k, whatever else is drawn
 beside it; its noise comes from that seed and the words, so that two prompts never begin alike. `--best_of 8` draws
 eight for each picture, the first of which is the one that would be drawn without it, and keeps what the recogniser
-finds best formed and nearest to `--strokes`, with its reading.
+finds best formed and nearest to `--strokes`, with its reading. `--svg` adds the drawing as vector paths.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -33,12 +33,13 @@ from tqdm import tqdm
 from bases import BaseError, load_pipeline, module_hash
 from cache import encode_prompts, with_stroke_tag
 from command_line import UserError, parse
-from judging import Judge, JudgeError
+from judging import Judge, JudgeError, Reading
 from picture_grid import captioned_grid
 from quiet import known_noise_off
 from run_folder import write_atomically
 from sampling import batch_size_for, sample, use_fast_sampler
 from stop_signals import Stopped, StopSignals
+from vector import save_svg
 
 with known_noise_off():
     from diffusers import StableDiffusionPipeline
@@ -75,6 +76,8 @@ class GenerateConfig:
     """Candidates for each picture, of which the recogniser chooses one; 1 draws without choosing."""
     explain: bool = False
     """Say under each picture what the recogniser reads in it, also without choosing."""
+    svg: bool = False
+    """Also write each drawing as vector paths, an SVG beside its PNG."""
     columns: int | None = None
     """Columns of the grid; about square without it."""
     device: str = "auto"
@@ -134,20 +137,16 @@ def draw_to_folder(config: GenerateConfig) -> Path:
     device = choose_device(config.device)
     judge = Judge.load() if config.best_of > 1 or config.explain else None
     pipeline = load_model(config.model, config.revision).to(device)
-    model = {"name": config.model, "unet_sha256": module_hash(pipeline.unet), "vae_sha256": module_hash(pipeline.vae)}
-    settings = {name: value for name, value in asdict(config).items()
-                if name in ("steps", "guidance_scale", "strokes", "best_of")}
+    model = model_facts(config.model, pipeline)
     config.output.mkdir(parents=True, exist_ok=True)
     candidates = [order.candidate(number) for order in orders for number in range(config.best_of)]
     drawn = draw(pipeline, candidates, config, device)
     pictures, captions = [], []
     for order in orders:
         picture, chosen, reading = choose(list(itertools.islice(drawn, config.best_of)), judge, config.strokes)
-        kept = order.candidate(chosen)
-        facts = {"words": order.words, "prompt": order.prompt, "seed": kept.seed, "noise_seed": kept.noise_seed,
-                 **settings, "model": model, **({"reading": reading} if reading else {})}
-        save_picture(picture, config.output / f"{order.stem}.png")
-        write_atomically(config.output / f"{order.stem}.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+        save_drawing(picture, config.output, order.stem, facts_of(order.candidate(chosen), config, model, reading))
+        if config.svg:
+            save_svg(picture, order.prompt, config.output / f"{order.stem}.svg")
         pictures.append(picture)
         captions.append(order.prompt)
         if reading:
@@ -164,10 +163,27 @@ def choose(pictures: Sequence[Image.Image], judge: Judge | None,
         return pictures[0], 0, {}
     readings = judge.look(pictures)
     chosen = judge.best(readings, strokes)
-    reading = readings[chosen]
-    return pictures[chosen], chosen, {
-        "explanation": reading.explain(), "well_formed": round(reading.well_formed, 4),
-        "is_well_formed": reading.is_well_formed, "strokes": reading.strokes, "parts": [str(p) for p in reading.parts]}
+    return pictures[chosen], chosen, reading_facts(readings[chosen])
+
+
+def reading_facts(reading: Reading) -> dict[str, object]:
+    """What a picture's JSON says of a reading."""
+    return {"explanation": reading.explain(), "well_formed": round(reading.well_formed, 4),
+            "is_well_formed": reading.is_well_formed, "strokes": reading.strokes,
+            "parts": [str(part) for part in reading.parts]}
+
+
+def model_facts(name: str, pipeline: StableDiffusionPipeline) -> dict[str, str]:
+    """Which model it is: its name, and SHA-256 of its two networks."""
+    return {"name": name, "unet_sha256": module_hash(pipeline.unet), "vae_sha256": module_hash(pipeline.vae)}
+
+
+def facts_of(order: Order, config: GenerateConfig, model: dict[str, str],
+             reading: dict[str, object]) -> dict[str, object]:
+    """What a picture's JSON says of how it was made; the reading only where there is one."""
+    return {"words": order.words, "prompt": order.prompt, "seed": order.seed, "noise_seed": order.noise_seed,
+            "strokes": config.strokes, "steps": config.steps, "guidance_scale": config.guidance_scale,
+            "best_of": config.best_of, "model": model, **({"reading": reading} if reading else {})}
 
 
 def draw(pipeline: StableDiffusionPipeline, orders: Sequence[Order], config: GenerateConfig,
@@ -208,11 +224,7 @@ def read_orders(config: GenerateConfig) -> list[Order]:
     """What is to be drawn, from the flags. Raises UserError where there is no prompt or an empty one."""
     words = list(config.prompts)
     if config.prompts_file is not None:
-        try:
-            lines = config.prompts_file.read_text(encoding="utf8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"--prompts_file {config.prompts_file}: cannot be read ({error})") from None
-        words += [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        words += [prompt for _, prompts in read_sections(config.prompts_file) for prompt in prompts]
     if not words:
         raise UserError('no prompt: name one or more, as in: generate.py "Buzz Aldrin" Ferrari')
     if not all(word.strip() for word in words):
@@ -222,6 +234,24 @@ def read_orders(config: GenerateConfig) -> list[Order]:
                   f"{stem}-{seed}")
             for word, stem in zip(words, stems, strict=True)
             for seed in range(config.seed, config.seed + config.count)]
+
+
+def read_sections(path: Path) -> list[tuple[str, list[str]]]:
+    """A prompts file as (heading, prompts): each comment line heads the prompts up to the next, "" those before any.
+
+    Empty lines and headings without prompts are left out. Raises UserError where the file cannot be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--prompts_file {path}: cannot be read ({error})") from None
+    sections: list[tuple[str, list[str]]] = [("", [])]
+    for line in filter(None, map(str.strip, lines)):
+        if line.startswith("#"):
+            sections.append((line.lstrip("# "), []))
+        else:
+            sections[-1][1].append(line)
+    return [(heading, prompts) for heading, prompts in sections if prompts]
 
 
 def unique_stems(words: Sequence[str]) -> list[str]:
@@ -235,6 +265,12 @@ def unique_stems(words: Sequence[str]) -> list[str]:
             candidate, same = f"{stem}-{same}", same + 1
         stems.append(candidate)
     return stems
+
+
+def save_drawing(picture: Image.Image, folder: Path, stem: str, facts: dict[str, object]) -> None:
+    """Save a drawing as STEM.png and what is to be said of it as STEM.json. Raises OSError."""
+    save_picture(picture, folder / f"{stem}.png")
+    write_atomically(folder / f"{stem}.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:

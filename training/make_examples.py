@@ -1,0 +1,183 @@
+"""Draw the example pictures and the page that shows them.
+
+    python training/make_examples.py --model tiny --prompts_file example_outputs/prompts.txt --output example_outputs
+
+Draws each prompt once, nothing chosen, and beside it the best of eight: `--best_of 8` candidates, the first of which is
+the one drawn, and of which the recogniser chooses one. Writes, as generate.py does, STEM.png and STEM.json for the one,
+STEM-best-of-8.png and .json for the other and collated_examples.png of the first kind; and index.html, which opens
+offline from the folder. The lines of the prompts file that begin with # are the page's headings.
+
+All is drawn before anything is written, and the page is written last: stopped at any moment, the folder is as it was or
+holds a whole page. Then pictures of an earlier page whose prompts are no longer listed are removed; other files stay.
+The nearest real kanji is named where the dataset folder is there.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see train_text_to_image.py
+
+from bases import BaseError
+from command_line import UserError, parse
+from examples_page import Example, PageFacts, Shown, write_page
+from generate import (
+    GRID,
+    GenerateConfig,
+    choose_device,
+    draw,
+    facts_of,
+    load_model,
+    model_facts,
+    read_orders,
+    read_sections,
+    reading_facts,
+    save_drawing,
+    save_picture,
+)
+from judging import DATASET, JUDGE, SECOND, Judge, JudgeError
+from picture_grid import captioned_grid
+from quiet import known_noise_off
+from stop_signals import Stopped, StopSignals
+
+with known_noise_off():
+    from diffusers import StableDiffusionPipeline
+
+PAGE = "index.html"
+
+
+@dataclass(frozen=True)
+class ExamplesConfig:
+    """Settings of a page of examples."""
+
+    model: str = "tiny"
+    """`tiny` (the embedded base), a run folder, a pipeline folder, or a hub id."""
+    revision: str | None = None
+    """Branch, tag or commit, for a hub id."""
+    prompts_file: Path = Path("example_outputs/prompts.txt")
+    """A text file with a prompt a line; lines that begin with # are headings."""
+    output: Path = Path("example_outputs")
+    """The folder to write to."""
+    train_data_dir: Path = DATASET
+    """The dataset folder, whose real kanji are searched for the nearest one; left out where it is not there."""
+    best_of: int = 8
+    """Candidates of which the recogniser chooses the picture that stands beside the first, at least 2."""
+    seed: int = 0
+    """Seed of every picture."""
+    steps: int = 20
+    """Denoising steps."""
+    guidance_scale: float = 4.0
+    """Classifier-free guidance; 1 turns it off, more follows the words more closely."""
+    columns: int = 7
+    """Columns of the grid."""
+    device: str = "auto"
+    """`auto`, `cpu` or `cuda`."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their ranges. Raises ValueError naming the flag."""
+        for name, least in (("best_of", 2), ("columns", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"--{name} {getattr(self, name)}: must be at least {least}")
+        self.drawing(())
+
+    def drawing(self, prompts: Sequence[str]) -> GenerateConfig:
+        """The settings under which generate.py draws the same pictures, one a prompt. Raises ValueError as it does."""
+        return GenerateConfig(tuple(prompts), model=self.model, revision=self.revision, output=self.output,
+                              seed=self.seed, steps=self.steps, guidance_scale=self.guidance_scale, device=self.device)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Draw and write the page; returns the exit status."""
+    config = parse(ExamplesConfig, sys.argv[1:] if arguments is None else arguments, __doc__,
+                   program="make_examples.py")
+    try:
+        with StopSignals() as signals:
+            make(config, signals)
+    except (BaseError, JudgeError, UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except Stopped as stopped:
+        print(f"stopped by {stopped}; what lies in {config.output} is whole", file=sys.stderr)
+        return stopped.exit_status
+    print(f"page: {config.output / PAGE} (open it in a browser, no network is needed)")
+    return 0
+
+
+def make(config: ExamplesConfig, signals: StopSignals) -> None:
+    """Draw, read, and write the folder.
+
+    Raises UserError for a prompts file without prompts, one that cannot be read or a GPU that is not there, BaseError
+    for a model and JudgeError for a recogniser that cannot be had; the folder is as it was then.
+    """
+    sections = read_sections(config.prompts_file)
+    if not sections:
+        raise UserError(f"--prompts_file {config.prompts_file}: there is no prompt in it")
+    drawing = config.drawing([words for _, prompts in sections for words in prompts])
+    device = choose_device(config.device)
+    judge, second = Judge.load(JUDGE, config.train_data_dir), Judge.load(SECOND, None)
+    pipeline = load_model(config.model, config.revision).to(device)
+    config.output.mkdir(parents=True, exist_ok=True)
+    examples = iter(list(draw_examples(pipeline, drawing, config.best_of, judge, second)))
+    headed = [(heading, list(itertools.islice(examples, len(prompts)))) for heading, prompts in sections]
+    write_folder(config, signals, headed, model_facts(config.model, pipeline))
+
+
+def draw_examples(pipeline: StableDiffusionPipeline, drawing: GenerateConfig, best_of: int, judge: Judge,
+                  second: Judge) -> Iterator[Example]:
+    """For each prompt the picture itself and the judge's choice among `best_of` candidates, with their readings."""
+    orders = read_orders(drawing)
+    candidates = [order.candidate(number) for order in orders for number in range(best_of)]
+    drawn = draw(pipeline, candidates, drawing, pipeline.device)
+    for order in orders:
+        pictures = list(itertools.islice(drawn, best_of))
+        readings = judge.look(pictures)
+        chosen = judge.best(readings)
+        first, best = (
+            Shown(order.candidate(number), number, stem, pictures[number], readings[number], look.is_well_formed)
+            for number, stem, look in zip((0, chosen), (order.stem, f"{order.stem}-best-of-{best_of}"),
+                                          second.look([pictures[0], pictures[chosen]]), strict=True))
+        yield Example(order.words, first, best)
+
+
+def write_folder(config: ExamplesConfig, signals: StopSignals, sections: Sequence[tuple[str, Sequence[Example]]],
+                 model: dict[str, str]) -> None:
+    """Write all files aside, then move them to their places, the page last, and remove what an earlier page had."""
+    examples = [example for _, of_section in sections for example in of_section]
+    drawing = config.drawing(())
+    with tempfile.TemporaryDirectory(dir=config.output, prefix=".making-") as folder:
+        aside = Path(folder)
+        for example in examples:
+            for shown, best_of in ((example.first, 1), (example.best, config.best_of)):
+                facts = facts_of(shown.order, replace(drawing, best_of=best_of), model, reading_facts(shown.reading))
+                save_drawing(shown.picture, aside, shown.stem, {**facts, "page": PAGE})
+        save_picture(captioned_grid([example.first.picture for example in examples],
+                                    [example.words for example in examples], config.columns), aside / GRID)
+        write_page(aside / PAGE, sections, PageFacts(model, config.seed, config.best_of, config.steps,
+                                                     config.guidance_scale))
+        with signals.deferred():
+            for path in sorted(aside.iterdir(), key=lambda path: path.name == PAGE):
+                path.replace(config.output / path.name)
+            remove_old(config.output, {shown.stem for example in examples for shown in (example.first, example.best)})
+
+
+def remove_old(folder: Path, kept: set[str]) -> None:
+    """Remove the pictures of an earlier page, which their JSONs say they are, except those of the stems kept."""
+    for path in folder.glob("*.json"):
+        try:
+            facts = json.loads(path.read_text(encoding="utf8"))
+        except (OSError, ValueError):
+            continue  # nothing of ours
+        if path.stem not in kept and isinstance(facts, dict) and facts.get("page") == PAGE:
+            path.with_name(f"{path.stem}.png").unlink(missing_ok=True)
+            path.unlink()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
