@@ -22,17 +22,7 @@ from config import as_json
 from draws import row_weights
 from recogniser_fixtures import save_judge, save_kanji_set
 from stop_signals import Stopped
-from training_fixtures import forked, save_base
-
-
-@pytest.fixture(scope="module")
-def kanji(tmp_path_factory):
-    return save_kanji_set(tmp_path_factory.mktemp("kanji") / "set")
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return save_base(tmp_path_factory.mktemp("base") / "base", channels=1)
+from training_fixtures import forked
 
 
 @pytest.fixture

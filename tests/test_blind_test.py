@@ -12,21 +12,10 @@ from PIL import Image
 
 import blind_test
 from headless_browser import Browser, find_browser
-from recogniser_fixtures import save_judge, save_kanji_set
-from training_fixtures import save_base
+from recogniser_fixtures import save_judge
 
 COUNT = 8
 needs_browser = pytest.mark.skipif(find_browser() is None, reason="no Chromium is installed (apt install chromium)")
-
-
-@pytest.fixture(scope="module")
-def kanji(tmp_path_factory):
-    return save_kanji_set(tmp_path_factory.mktemp("kanji") / "set")
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return save_base(tmp_path_factory.mktemp("base"), channels=1)
 
 
 def command(kanji, base, output, *more):

@@ -24,17 +24,6 @@ from prompt_sets import (
 from recogniser_fixtures import glyph, reading, save_judge, save_kanji_set
 from scores import Drawn, balance, part_found, score_set
 from scores import Real as RealCharacters
-from training_fixtures import save_base
-
-
-@pytest.fixture(scope="module")
-def kanji(tmp_path_factory):
-    return save_kanji_set(tmp_path_factory.mktemp("kanji") / "set")
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return save_base(tmp_path_factory.mktemp("base"), channels=1)
 
 
 @pytest.fixture

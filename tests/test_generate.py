@@ -22,7 +22,8 @@ def test_a_stroke_budget_is_said_as_in_training():
 
 
 def test_noise_depends_on_seed_and_words_and_not_on_the_stroke_budget():
-    noise = {(words, strokes, seed): read_orders(GenerateConfig((words,), strokes=strokes, seed=seed))[0].noise_seed
+    noise = {(words, strokes, seed):
+             read_orders(GenerateConfig(prompts=(words,), strokes=strokes, seed=seed))[0].noise_seed
              for words in ("moon", "tree") for strokes in (None, 8) for seed in (0, 1)}
     assert noise["moon", None, 0] == noise["moon", 8, 0]
     assert len(set(noise.values())) == 4

@@ -108,7 +108,7 @@ def test_the_page_attributes_its_sources_and_tells_the_shares(made, page):
 def test_pictures_and_jsons_are_those_of_generate_py(made, sources, tmp_path):
     from generate import GenerateConfig, draw_to_folder
 
-    draw_to_folder(GenerateConfig(("Buzz Aldrin",), model=str(sources[0] / "base"), output=tmp_path, steps=2))
+    draw_to_folder(GenerateConfig(prompts=("Buzz Aldrin",), model=str(sources[0] / "base"), output=tmp_path, steps=2))
     alone, here = facts(tmp_path, "buzz-aldrin-0"), facts(made, "buzz-aldrin-0")
     assert {name: here[name] for name in alone} == alone
     assert facts(made, "buzz-aldrin-0-best-of-3")["best_of"] == 3
@@ -120,7 +120,7 @@ def test_the_grid_shows_the_first_pictures_only(made):
     from picture_grid import captioned_grid
 
     firsts = [Image.open(made / f"{stem}.png") for stem in STEMS]
-    assert Image.open(made / "collated_examples.png").tobytes() == captioned_grid(firsts, WORDS, 7).tobytes()
+    assert Image.open(made / "collated_examples.png").tobytes() == captioned_grid(firsts, WORDS, 10).tobytes()
 
 
 def test_nothing_else_is_left_in_the_folder(made):

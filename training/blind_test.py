@@ -31,7 +31,7 @@ from bases import BaseError
 from cache import encode_prompts
 from captioned_dataset import DatasetError, Row, load_picture, read_dataset
 from command_line import UserError, parse
-from generate import choose_device, load_model
+from generate import DrawingSettings, choose_device, load_model
 from judging import JUDGE, Judge, JudgeError
 from prompt_sets import Prompt, pair_prompts, wild_prompts
 from run_folder import write_atomically
@@ -41,14 +41,10 @@ from stop_signals import Stopped, StopSignals
 PAGE = Path(__file__).with_name("blind_test_page.html")
 
 
-@dataclass(frozen=True)
-class BlindTestConfig:
-    """Settings of a blind test."""
+@dataclass(frozen=True, kw_only=True)
+class BlindTestConfig(DrawingSettings):
+    """Settings of a blind test; the seed also decides which glyphs are shown, and in which order."""
 
-    model: str = "tiny"
-    """`tiny` (the embedded base), a run folder, a pipeline folder, or a hub id."""
-    revision: str | None = None
-    """Branch, tag or commit, for a hub id."""
     train_data_dir: Path = Path("data/kanji")
     """The dataset folder of dataExtraction/main.py, with its held-out kanji in test/."""
     output: Path = Path("blind_test.html")
@@ -57,22 +53,13 @@ class BlindTestConfig:
     """Glyphs on the page, an even number; half of them are real."""
     best_of: int = 1
     """Draw so many for each invented glyph and show the judge's choice; the page says so."""
-    steps: int = 20
-    """Denoising steps."""
-    guidance_scale: float = 4.0
-    """Classifier-free guidance."""
-    device: str = "auto"
-    """`auto`, `cpu` or `cuda`."""
-    seed: int = 0
-    """Which glyphs, which noise and which order."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their ranges. Raises ValueError naming the flag."""
+        super().__post_init__()
         if self.count < 2 or self.count % 2:
             raise ValueError(f"--count {self.count}: must be an even number, at least 2")
-        for name in ("best_of", "steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name} {getattr(self, name)}: must be at least 1")
+        self.require_at_least({"best_of": 1})
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from bases import BaseError, module_hash
 from cache import encode_prompts
 from captioned_dataset import DatasetError, Row, dataset_hash, read_dataset
 from command_line import UserError, parse
-from generate import choose_device, load_model
+from generate import DrawingSettings, choose_device, load_model
 from judging import JUDGE, SECOND, Judge, JudgeError
 from prompt_sets import (
     SETS,
@@ -55,14 +55,10 @@ TRAIN_SAMPLE = 1000  # real training characters for the floors
 BEST_OF_SETS = ("wild", "pairs")
 
 
-@dataclass(frozen=True)
-class EvaluateConfig:
-    """Settings of an evaluation."""
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(DrawingSettings):
+    """Settings of an evaluation; the seed also decides which prompts are drawn."""
 
-    model: str = "tiny"
-    """`tiny` (the embedded base), a run folder, a pipeline folder, or a hub id."""
-    revision: str | None = None
-    """Branch, tag or commit, for a hub id."""
     train_data_dir: Path = Path("data/kanji")
     """The dataset folder of dataExtraction/main.py."""
     output: Path = Path("report")
@@ -81,25 +77,13 @@ class EvaluateConfig:
     """Also draw this many for prompts of `wild` and `pairs` and score what the judge picks; 1 leaves it out."""
     best_of_prompts: int = 60
     """Prompts of each of the two sets that are drawn so often."""
-    steps: int = 20
-    """Denoising steps."""
-    guidance_scale: float = 4.0
-    """Classifier-free guidance."""
-    device: str = "auto"
-    """`auto`, `cpu` or `cuda`."""
     quick: bool = False
     """A small evaluation: at most 24 prompts a set."""
-    seed: int = 0
-    """Which prompts are drawn, and with which noise."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their ranges. Raises ValueError naming the flag."""
-        for name in (*SETS, "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"--{name} {getattr(self, name)}: must be 0 or more")
-        for name in ("best_of", "best_of_prompts", "steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name} {getattr(self, name)}: must be at least 1")
+        super().__post_init__()
+        self.require_at_least({**dict.fromkeys(SETS, 0), "best_of": 1, "best_of_prompts": 1})
         if not any(getattr(self, name) for name in SETS):
             raise ValueError("every set is left out; there is nothing to score")
 

@@ -18,10 +18,10 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see train_text_to_image.py
 
@@ -48,30 +48,48 @@ GRID = "collated_examples.png"
 CANDIDATE_SEEDS = 1_000_000  # between the seeds of two candidates of a picture: no count reaches the next
 
 
-@dataclass(frozen=True)
-class GenerateConfig:
+@dataclass(frozen=True, kw_only=True)
+class DrawingSettings:
+    """Which model draws, and how: what all scripts that draw have in common."""
+
+    model: str = "tiny"
+    """`tiny` (the embedded base), a run folder, a pipeline folder, or a hub id."""
+    revision: str | None = None
+    """Branch, tag or commit, for a hub id."""
+    steps: int = 20
+    """Denoising steps."""
+    guidance_scale: float = 4.0
+    """Classifier-free guidance; 1 turns it off, more follows the words more closely."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to draw; `auto` takes a CUDA GPU where there is one."""
+    seed: int = 0
+    """What the noise of every picture, and all that is chosen by chance, is drawn from."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their ranges. Raises ValueError naming the flag."""
+        self.require_at_least({"steps": 1, "seed": 0})
+
+    def require_at_least(self, least: Mapping[str, int]) -> None:
+        """Raise ValueError naming the first flag whose value is too small."""
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise ValueError(f"--{name} {getattr(self, name)}: must be at least {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateConfig(DrawingSettings):
     """Settings of a drawing."""
 
     prompts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """English words, a character each."""
     prompts_file: Path | None = None
     """A text file with a prompt a line; empty lines and those that begin with # are left out."""
-    model: str = "tiny"
-    """`tiny` (the embedded base), a run folder, a pipeline folder, or a hub id."""
-    revision: str | None = None
-    """Branch, tag or commit, for a hub id."""
     output: Path = Path("pictures")
     """The folder to write to; pictures of the same prompt and seed in it are replaced."""
     count: int = 1
     """Pictures for each prompt, with seeds that follow one another."""
-    seed: int = 0
-    """Seed of a prompt's first picture."""
     strokes: int | None = None
     """Ask for this many strokes; without it the model is free."""
-    steps: int = 20
-    """Denoising steps."""
-    guidance_scale: float = 4.0
-    """Classifier-free guidance; 1 turns it off, more follows the words more closely."""
     best_of: int = 1
     """Candidates for each picture, of which the recogniser chooses one; 1 draws without choosing."""
     explain: bool = False
@@ -80,18 +98,13 @@ class GenerateConfig:
     """Also write each drawing as vector paths, an SVG beside its PNG."""
     columns: int | None = None
     """Columns of the grid; about square without it."""
-    device: str = "auto"
-    """`auto`, `cpu` or `cuda`."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their ranges. Raises ValueError naming the flag."""
-        for name, least in (("count", 1), ("steps", 1), ("seed", 0), ("best_of", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"--{name} {getattr(self, name)}: must be at least {least}")
+        super().__post_init__()
+        self.require_at_least({"count": 1, "best_of": 1})
         if self.strokes is not None and not 1 <= self.strokes <= 40:
             raise ValueError(f"--strokes {self.strokes}: must be between 1 and 40")
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise ValueError(f"--device {self.device}: must be auto, cpu or cuda")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see train_text_to_image.py
@@ -30,6 +30,7 @@ from command_line import UserError, parse
 from examples_page import Example, PageFacts, Shown, write_page
 from generate import (
     GRID,
+    DrawingSettings,
     GenerateConfig,
     choose_device,
     draw,
@@ -53,14 +54,10 @@ with known_noise_off():
 PAGE = "index.html"
 
 
-@dataclass(frozen=True)
-class ExamplesConfig:
+@dataclass(frozen=True, kw_only=True)
+class ExamplesConfig(DrawingSettings):
     """Settings of a page of examples."""
 
-    model: str = "tiny"
-    """`tiny` (the embedded base), a run folder, a pipeline folder, or a hub id."""
-    revision: str | None = None
-    """Branch, tag or commit, for a hub id."""
     prompts_file: Path = Path("example_outputs/prompts.txt")
     """A text file with a prompt a line; lines that begin with # are headings."""
     output: Path = Path("example_outputs")
@@ -69,28 +66,18 @@ class ExamplesConfig:
     """The dataset folder, whose real kanji are searched for the nearest one; left out where it is not there."""
     best_of: int = 8
     """Candidates of which the recogniser chooses the picture that stands beside the first, at least 2."""
-    seed: int = 0
-    """Seed of every picture."""
-    steps: int = 20
-    """Denoising steps."""
-    guidance_scale: float = 4.0
-    """Classifier-free guidance; 1 turns it off, more follows the words more closely."""
-    columns: int = 7
+    columns: int = 10
     """Columns of the grid."""
-    device: str = "auto"
-    """`auto`, `cpu` or `cuda`."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their ranges. Raises ValueError naming the flag."""
-        for name, least in (("best_of", 2), ("columns", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"--{name} {getattr(self, name)}: must be at least {least}")
-        self.drawing(())
+        super().__post_init__()
+        self.require_at_least({"best_of": 2, "columns": 1})
 
     def drawing(self, prompts: Sequence[str]) -> GenerateConfig:
-        """The settings under which generate.py draws the same pictures, one a prompt. Raises ValueError as it does."""
-        return GenerateConfig(tuple(prompts), model=self.model, revision=self.revision, output=self.output,
-                              seed=self.seed, steps=self.steps, guidance_scale=self.guidance_scale, device=self.device)
+        """The settings under which generate.py draws the same pictures, one a prompt."""
+        shared = {field.name: getattr(self, field.name) for field in fields(DrawingSettings)}
+        return GenerateConfig(prompts=tuple(prompts), output=self.output, **shared)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
