@@ -92,11 +92,19 @@ settings.composed_share:.0%} real and {settings.composed_share:.0%} composed cha
 SNR. To train it on, from these weights, resumable at any moment:
 
 ```
-python training/train_text_to_image.py --preset tiny --output_dir runs/tiny-longer --max_train_steps 20000 \\
-  --train_batch_size 32 --learning_rate 5e-4 --lr_scheduler constant_with_warmup --lr_cooldown_steps 2000
+{longer(settings)}
 ```
 
 ## Data and attribution
 
 {DATA_ATTRIBUTION}
 """
+
+
+def longer(settings: TrainConfig) -> str:
+    """The command that trains the embedded base on as `settings` did, from its shipped weights."""
+    return f"""\
+python training/train_text_to_image.py --preset tiny --output_dir runs/tiny-longer --max_train_steps 20000 \\
+  --train_batch_size {settings.train_batch_size} --learning_rate {settings.learning_rate:g} \\
+  --lr_scheduler constant_with_warmup --lr_cooldown_steps 2000 --composed_share {settings.composed_share:g} \\
+  --common_weight {settings.common_weight:g} --timestep_bias_strategy {settings.timestep_bias_strategy}"""
