@@ -11,10 +11,10 @@ SETS = ("pairs", "heldout", "wild")  # what every arm is scored on; `budget` whe
 def table(reports: Mapping[str, dict[str, Any]]) -> str:
     """The arms' figures, and those of real kanji, as a table in Markdown with a note on how sure they are."""
     real = next(iter(reports.values()))["real"]
-    head = ["arm", "legible: pairs", "held out", "wild", "pairs: one part", "both parts", "held out: F1",
-            f"strokes (Jouyou {real['strokes']['jouyou_mean']:.1f})", "off the budget"]
+    head = ["arm", "legible by judge / second: pairs", "held out", "wild", "pairs: one part", "both parts",
+            "held out: F1", f"strokes (Jouyou {real['strokes']['jouyou_mean']:.1f})", "off the budget"]
     rows = [_figures(f"{number} {name}", report["sets"]) for number, (name, report) in enumerate(reports.items(), 1)]
-    rows.append(["real kanji, held out", "", f"{real['legible']['value']:.0%}", "", "", "",
+    rows.append(["real kanji, held out", "", _legible(real), "", "", "",
                  f"{real['meaning']['f1']['value']:.2f}", "", ""])
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = [head, [width * "-" for width in widths], *rows]
@@ -31,10 +31,16 @@ def _figures(name: str, sets: Mapping[str, dict[str, Any]]) -> list[str]:
     strokes = sum(sets[key]["strokes"]["mean"]["value"] * sets[key]["pictures"] for key in SETS) / pictures
     asked = sets.get("budget", {}).get("strokes")
     return [
-        name, *(f"{sets[key]['legible']['value']:.0%}" for key in SETS),
+        name, *(_legible(sets[key]) for key in SETS),
         *(_beside_chance(pairs, key, ".0%") for key in ("one_part", "all_parts")),
         _beside_chance(held_out, "f1", ".2f"), f"{strokes:.1f}",
         f"{asked['budget_error']['value']:.1f} ({asked['budget_error_by_chance']:.1f})" if asked else "–"]
+
+
+def _legible(figures: Mapping[str, Any]) -> str:
+    """The shares that the two judges call well-formed, as in "60% / 75%"."""
+    shares = [figures[key]["value"] for key in ("legible", "second_legible") if key in figures]
+    return " / ".join("–" if share is None else f"{share:.0%}" for share in shares)
 
 
 def _beside_chance(meaning: Mapping[str, Any], name: str, form: str) -> str:
