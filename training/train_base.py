@@ -9,6 +9,7 @@ settings are flags with the prefix `unet.`, the autoencoder's have `vae.`.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -127,6 +128,9 @@ def export(pipeline_dir: Path, config: BaseConfig) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     for name, kind in (("vae", AutoencoderKL), ("unet", UNet2DConditionModel)):
         kind.from_pretrained(pipeline_dir / name, torch_dtype=torch.float16).save_pretrained(target / name)
+        settings = json.loads((target / name / "config.json").read_text(encoding="utf8"))
+        settings.pop("_name_or_path", None)  # a folder of this machine is nobody else's business
+        write_atomically(target / name / "config.json", json.dumps(settings, indent=2) + "\n")
     shutil.copytree(pipeline_dir / "scheduler", target / "scheduler")
     shutil.copy(pipeline_dir / "samples.png", target / "samples.png")
     write_atomically(target / "README.md", model_card.base_text(config.unet))
