@@ -44,7 +44,12 @@ def start(clone: Path, *extra: str) -> subprocess.Popen:
                           checkpointing_steps=100_000, lr_scheduler="constant")
     return subprocess.Popen([clone / "launch_training.sh", "tiny", *command_line(config), *extra], text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-                            env={**os.environ, "OMP_NUM_THREADS": "1"})
+                            preexec_fn=take_sigint, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def take_sigint() -> None:
+    """Undo what a shell does to a job in its background: it ignores SIGINT, and a script cannot trap what it ignores."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def characters(process: subprocess.Popen) -> Iterator[str]:
