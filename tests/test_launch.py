@@ -48,7 +48,7 @@ def start(clone: Path, *extra: str) -> subprocess.Popen:
 
 
 def take_sigint() -> None:
-    """Undo what a shell does to a job in its background: it ignores SIGINT, and a script cannot trap what it ignores."""
+    """Undo what a shell does to jobs in the background: they ignore SIGINT, and no script can trap what it ignores."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
