@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from report_summary import beside_chance
+
 SETS = ("pairs", "heldout", "wild")  # what every arm is scored on; `budget` where the arm was taught stroke counts
 
 
@@ -32,8 +34,8 @@ def _figures(name: str, sets: Mapping[str, dict[str, Any]]) -> list[str]:
     asked = sets.get("budget", {}).get("strokes")
     return [
         name, *(_legible(sets[key]) for key in SETS),
-        *(_beside_chance(pairs, key, ".0%") for key in ("one_part", "all_parts")),
-        _beside_chance(held_out, "f1", ".2f"), f"{strokes:.1f}",
+        *(beside_chance(pairs, key, ".0%") for key in ("one_part", "all_parts")),
+        beside_chance(held_out, "f1", ".2f"), f"{strokes:.1f}",
         f"{asked['budget_error']['value']:.1f} ({asked['budget_error_by_chance']:.1f})" if asked else "–"]
 
 
@@ -41,10 +43,6 @@ def _legible(figures: Mapping[str, Any]) -> str:
     """The shares that the two judges call well-formed, as in "60% / 75%"."""
     shares = [figures[key]["value"] for key in ("legible", "second_legible") if key in figures]
     return " / ".join("–" if share is None else f"{share:.0%}" for share in shares)
-
-
-def _beside_chance(meaning: Mapping[str, Any], name: str, form: str) -> str:
-    return f"{meaning[name]['value']:{form}} ({meaning[f'{name}_by_chance']:{form}})"
 
 
 def _widest(reports: Mapping[str, dict[str, Any]]) -> float:

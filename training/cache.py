@@ -178,9 +178,9 @@ def _arithmetic(precision: str) -> str:
 def _text_store(pipeline: StableDiffusionPipeline, cache_dir: Path, precision: str) -> RecordStore:
     tokens, width = pipeline.tokenizer.model_max_length, pipeline.text_encoder.config.hidden_size
     encoder = hashlib.sha256((module_hash(pipeline.text_encoder) + _tokenizer_text(pipeline.tokenizer)).encode())
-    kept = "fp32" if precision == "no" else "fp16"
+    kept, dtype = ("fp32", torch.float32) if precision == "no" else ("fp16", torch.float16)
     folder = cache_dir / f"text-{encoder.hexdigest()[:16]}-{tokens}-{_arithmetic(precision)}-{kept}"
-    return RecordStore(folder, (tokens, width), torch.float32 if precision == "no" else torch.float16)
+    return RecordStore(folder, (tokens, width), dtype)
 
 
 def _tokenizer_text(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -40,11 +40,8 @@ class Row:
 
     @property
     def strokes(self) -> int | None:
-        """The stroke count, where the set has one (a set of anything else has none); a CSV has it as text."""
-        strokes = self.facts.get("strokes")
-        if isinstance(strokes, str):
-            return int(strokes) if strokes.isdecimal() else None
-        return strokes if isinstance(strokes, int) else None
+        """The stroke count, where the set has one (a set of anything else has none)."""
+        return self._whole_number("strokes")
 
     @property
     def is_composed(self) -> bool:
@@ -58,11 +55,15 @@ class Row:
 
     @property
     def grade(self) -> int | None:
-        """KANJIDIC2's grade, where the set has one: 1 to 6 are the years of primary school; a CSV has it as text."""
-        grade = self.facts.get("grade")
-        if isinstance(grade, str):
-            return int(grade) if grade.isdecimal() else None
-        return grade if isinstance(grade, int) else None
+        """KANJIDIC2's grade, where the set has one: 1 to 6 are the years of primary school."""
+        return self._whole_number("grade")
+
+    def _whole_number(self, name: str) -> int | None:
+        """A fact that is a whole number; a CSV has it as text."""
+        value = self.facts.get(name)
+        if isinstance(value, str):
+            return int(value) if value.isdecimal() else None
+        return value if isinstance(value, int) else None
 
 
 def read_dataset(folder: Path, split: str = "train", image_column: str = "file_name", caption_column: str | None = None,

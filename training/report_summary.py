@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -36,15 +37,15 @@ def summary(report: dict[str, Any]) -> str:
 
 def _found(figures: dict[str, Any], name: str) -> str:
     """The three figures of meaning beside chance, or as much space."""
-    return "".join(_beside_chance(figures.get(name) or {}, key, width, form)
+    return "".join(beside_chance(figures.get(name) or {}, key, form).rjust(width)
                    for key, width, form in (("one_part", 12, ".0%"), ("all_parts", 12, ".0%"), ("f1", 13, ".2f")))
 
 
-def _beside_chance(meaning: dict[str, Any], name: str, width: int, form: str) -> str:
-    """A figure as "80% (5%)", or as much space."""
+def beside_chance(meaning: Mapping[str, Any], name: str, form: str) -> str:
+    """A figure of a set's meaning as "80% (5%)", the second by chance; nothing where the set has it not."""
     if name not in meaning:
-        return " " * width
-    return f"{meaning[name]['value']:{form}} ({meaning[name + '_by_chance']:{form}})".rjust(width)
+        return ""
+    return f"{meaning[name]['value']:{form}} ({meaning[name + '_by_chance']:{form}})"
 
 
 def _second_gain(gain: dict[str, Any]) -> str:
