@@ -61,12 +61,22 @@ else
   start=("$python")  # plain: an accelerate launcher that is killed would leave its one process behind
 fi
 
-# Signals go on to the trainer, and the script ends as the trainer does: nothing is left behind.
+# Signals go on to the trainer, and the script ends as the trainer does: nothing is left behind. Of several processes each
+# gets its own: accelerate's launcher, were it told, would kill them after 30 seconds, in the midst of a large checkpoint.
+export TORCHELASTIC_SIGNALS_TO_HANDLE=SIGQUIT
+pass_on() {  # signal, process
+  local workers=""
+  if [[ $command == *accelerate.commands.launch* ]]; then
+    workers=$(cat /proc/"$2"/task/*/children 2>/dev/null || pgrep -P "$2") || workers=""
+    [[ -n $workers ]] || set -- TERM "$2"  # none yet; a job of a script ignores SIGINT
+  fi
+  kill -"$1" ${workers:-"$2"} 2>/dev/null || true
+}
 run() {
-  local child status stopped=""
+  local child status stopped="" command="$*"
   "$@" & child=$!
-  trap 'stopped=143; kill -TERM "$child" 2>/dev/null' TERM
-  trap 'stopped=130; kill -INT "$child" 2>/dev/null' INT
+  trap 'stopped=143; pass_on TERM "$child"' TERM
+  trap 'stopped=130; pass_on INT "$child"' INT
   while true; do
     status=0
     wait "$child" || status=$?

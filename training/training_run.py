@@ -170,10 +170,12 @@ class TrainingRun:
 
     def save(self) -> None:
         """Write the checkpoint of this step, by the main process, where there is none yet."""
+        if self.saved == self.step:
+            return
         with self.stop.deferred(), self.paused():
             if self.window:
                 self.check(self.window, self.step)
-            if self.run is not None and self.saved != self.step:
+            if self.run is not None:
                 facts = {"settings": as_json(self.config), **self.facts, **self.learner.facts()}
                 checkpoints.save(self.run.path, self.step, self.learner.files(), facts,
                                  self.config.checkpoints_total_limit)
@@ -206,12 +208,16 @@ class TrainingRun:
         return self.config.output_dir / "pipeline"
 
     def agree_to_stop(self) -> None:
-        """Of several processes, learn whether one was asked to stop; raise Stopped in all of them then."""
+        """Of several processes, learn whether one was asked to stop; raise Stopped in all of them then.
+
+        A signal that comes in while they ask each other is kept for the next time.
+        """
         if self.accelerator.num_processes > 1:
             number = torch.tensor(self.stop.received or 0, device=self.device)
             torch.distributed.all_reduce(number, torch.distributed.ReduceOp.MAX)
-            self.stop.received = int(number.item()) or None
-            self.stop.check()
+            if agreed := int(number.item()):
+                self.stop.received = agreed
+                self.stop.check()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
