@@ -192,27 +192,27 @@ def _require(holds: bool, name: str, value: Any, wanted: str) -> None:
 
 
 # What differs between the bases. `tiny` has zero terminal SNR, where min-SNR would give the noisiest steps, that decide
-# what is drawn and where, no weight at all. The rows of one base differ in what a GPU holds: batch times accumulation
-# is the same, so what is learned is too (but for the LoRA of 8 GB). A weight in training takes 16 bytes (fp32 weight,
-# gradient, two moments), 4 for its average and 2 for its bf16 copy, so 19 GB for either UNet; a frozen one under a LoRA
-# takes 2. A picture takes about 0.1 GB at 128 px and 1.5 GB at 512 px, a third of that with recomputing.
+# what is drawn and where, no weight at all; its lean and bias are those that its weights were trained with. The rows of
+# one base (those without an ending are for 24 GB) differ in what a GPU holds: batch times accumulation is the same, so
+# what is learned is too (but for the LoRA of 8 GB). A weight in training takes 16 bytes (fp32 weight, gradient, two
+# moments), 4 for its average and 2 for its bf16 copy, so 19 GB for either UNet; a frozen one under a LoRA takes 2. A
+# picture takes about 0.1 GB at 128 px and 1.5 GB at 512 px, a third of that with recomputing.
 _COLUMNS = (
     "pretrained_model_name_or_path", "revision", "resolution", "train_batch_size", "gradient_accumulation_steps",
     "gradient_checkpointing", "lora_rank", "cache_budget", "max_train_steps", "learning_rate", "snr_gamma",
-    "guidance_scale", "checkpointing_steps")
+    "guidance_scale", "checkpointing_steps", "common_weight", "timestep_bias_strategy")
 _NANO, _SD14 = "bguisard/stable-diffusion-nano-2-1", "CompVis/stable-diffusion-v1-4"
 _TABLE = {
-    # name           base    revision      px bat. acc recompute rank cache   steps  rate gamma guid.  every
-    "tiny":         ("tiny", None,        128, 64,  1, False, None, 4.0,    400, 1e-4, None, 4.0,   200),
-    "sd-nano":      (_NANO,  "main",      128, 32,  2, False, None, 1.0, 10_000, 5e-5, 5.0,  5.0, 1_000),  # 24 GB
-    "sd-nano-8gb":  (_NANO,  "main",      128, 32,  2, False, 16,   1.0, 10_000, 2e-4, 5.0,  5.0, 1_000),
-    "sd-nano-80gb": (_NANO,  "main",      128, 64,  1, False, None, 4.0, 10_000, 5e-5, 5.0,  5.0, 1_000),
-    "sd14":         (_SD14,  SD14_COMMIT, 512,  4,  8, True,  None, 1.0, 10_000, 2e-5, 5.0,  5.0, 1_000),  # 24 GB
-    "sd14-8gb":     (_SD14,  SD14_COMMIT, 512,  2, 16, True,  16,   1.0, 10_000, 1e-4, 5.0,  5.0, 1_000),
-    "sd14-80gb":    (_SD14,  SD14_COMMIT, 512, 16,  2, False, None, 4.0, 10_000, 2e-5, 5.0,  5.0, 1_000),
+    # name           base    revision      px bat. acc recompute rank cache   steps  rate gamma guid.  every lean  bias
+    "tiny":         ("tiny", None,        128, 64,  1, False, None, 4.0,    400, 5e-5, None, 4.0,   200, 6.0, "later"),
+    "sd-nano":      (_NANO,  "main",      128, 32,  2, False, None, 1.0, 10_000, 5e-5, 5.0,  5.0, 1_000, 3.0, "none"),
+    "sd-nano-8gb":  (_NANO,  "main",      128, 32,  2, False, 16,   1.0, 10_000, 2e-4, 5.0,  5.0, 1_000, 3.0, "none"),
+    "sd-nano-80gb": (_NANO,  "main",      128, 64,  1, False, None, 4.0, 10_000, 5e-5, 5.0,  5.0, 1_000, 3.0, "none"),
+    "sd14":         (_SD14,  SD14_COMMIT, 512,  4,  8, True,  None, 1.0, 10_000, 2e-5, 5.0,  5.0, 1_000, 3.0, "none"),
+    "sd14-8gb":     (_SD14,  SD14_COMMIT, 512,  2, 16, True,  16,   1.0, 10_000, 1e-4, 5.0,  5.0, 1_000, 3.0, "none"),
+    "sd14-80gb":    (_SD14,  SD14_COMMIT, 512, 16,  2, False, None, 4.0, 10_000, 2e-5, 5.0,  5.0, 1_000, 3.0, "none"),
 }  # fmt: skip
 PRESETS: dict[str, TrainConfig] = {
-    name: TrainConfig(output_dir=Path("runs") / name, validation_steps=row[-1],
-                      **dict(zip(_COLUMNS, row, strict=True)))
-    for name, row in _TABLE.items()
+    name: TrainConfig(output_dir=Path("runs") / name, **settings, validation_steps=settings["checkpointing_steps"])
+    for name, row in _TABLE.items() for settings in [dict(zip(_COLUMNS, row, strict=True))]
 }
