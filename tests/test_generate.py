@@ -53,7 +53,8 @@ def test_a_prompts_file_that_is_not_there_is_named(tmp_path):
         read_orders(GenerateConfig(prompts_file=tmp_path / "nowhere.txt"))
 
 
-@pytest.mark.parametrize(("flag", "value"), [("count", 0), ("steps", 0), ("seed", -1), ("strokes", 0), ("strokes", 41)])
+@pytest.mark.parametrize(("flag", "value"), [("count", 0), ("steps", 0), ("seed", -1), ("strokes", 0), ("strokes", 41),
+                                             ("guided_share", 1.5)])
 def test_values_out_of_range_name_their_flag(flag, value):
     with pytest.raises(ValueError, match=f"--{flag} {value}"):
         GenerateConfig(prompts=("moon",), **{flag: value})

@@ -107,12 +107,12 @@ def tiny_scheduler() -> DPMSolverMultistepScheduler:
     """The embedded base's sampler, which also fixes its noise schedule: v-prediction with zero terminal SNR.
 
     Zero terminal SNR (arXiv 2305.08891) so that sampling starts where training ended, from pure noise; DPM-Solver++
-    (arXiv 2211.01095) needs 20 steps or fewer.
+    (arXiv 2211.01095) in its SDE form needs 20 steps or fewer.
     """
     return DPMSolverMultistepScheduler(
         num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
         prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing",
-        algorithm_type="dpmsolver++", solver_order=2, steps_offset=1)
+        algorithm_type="sde-dpmsolver++", solver_order=2, steps_offset=1)
 
 
 def is_available(name_or_path: str, revision: str | None = None) -> tuple[bool, str]:

@@ -124,7 +124,7 @@ def page(glyphs: Sequence[Glyph], config: BlindTestConfig) -> str:
     """The page's HTML. The truth lies in it in base64, so that a glance at its source tells nothing."""
     truth = [{"real": glyph.real, "name": glyph.name, "seed": glyph.seed} for glyph in glyphs]
     settings = {"model": config.model, "seed": config.seed, "best_of": config.best_of, "steps": config.steps,
-                "guidance_scale": config.guidance_scale}
+                "guidance_scale": config.guidance_scale, "guided_share": config.guided_share}
     data = {
         "glyphs": [_inline(glyph.picture) for glyph in glyphs],
         "truth": base64.b64encode(json.dumps(truth).encode()).decode(),
@@ -158,7 +158,8 @@ def _invented(pipeline: Any, prompts: Sequence[Prompt], device: torch.device, co
         for start in range(0, len(orders), batch_size_for(side)):
             batch = orders[start:start + batch_size_for(side)]
             pictures += sample(pipeline, text[[place for place, _ in batch]], text[-1:], [seed for _, seed in batch],
-                               config.steps, config.guidance_scale, side * pipeline.vae_scale_factor)
+                               config.steps, config.guidance_scale, side * pipeline.vae_scale_factor,
+                               guided_share=config.guided_share)
             bar.update(len(batch))
     glyphs = []
     for place, prompt in enumerate(prompts):

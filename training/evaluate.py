@@ -206,7 +206,8 @@ class Artist:
             batch = orders[start:start + batch_size]
             text = encode_prompts(self.pipeline, [prompt.asked for prompt, _ in batch], self.device)
             pictures += sample(self.pipeline, text, empty, [seed for _, seed in batch], self.config.steps,
-                               self.config.guidance_scale, side * self.pipeline.vae_scale_factor)
+                               self.config.guidance_scale, side * self.pipeline.vae_scale_factor,
+                               guided_share=self.config.guided_share)
             bar.update(len(batch))
         return [(prompt, seed, picture) for (prompt, seed), picture in zip(orders, pictures, strict=True)]
 

@@ -37,7 +37,7 @@ from judging import Judge, JudgeError, Reading
 from picture_grid import captioned_grid
 from quiet import known_noise_off
 from run_folder import write_atomically
-from sampling import batch_size_for, sample, use_fast_sampler
+from sampling import GUIDED_SHARE, batch_size_for, sample, use_fast_sampler
 from stop_signals import Stopped, StopSignals
 from vector import save_svg
 
@@ -60,6 +60,8 @@ class DrawingSettings:
     """Denoising steps."""
     guidance_scale: float = 4.0
     """Classifier-free guidance; 1 turns it off, more follows the words more closely."""
+    guided_share: float = GUIDED_SHARE
+    """Share of the steps that guidance leads, 0 to 1, from the noisiest on."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to draw; `auto` takes a CUDA GPU where there is one."""
     seed: int = 0
@@ -68,6 +70,8 @@ class DrawingSettings:
     def __post_init__(self) -> None:
         """Refuse values outside their ranges. Raises ValueError naming the flag."""
         self.require_at_least({"steps": 1, "seed": 0})
+        if not 0.0 <= self.guided_share <= 1.0:
+            raise ValueError(f"--guided_share {self.guided_share}: must be between 0 and 1")
 
     def require_at_least(self, least: Mapping[str, int]) -> None:
         """Raise ValueError naming the first flag whose value is too small."""
@@ -196,7 +200,8 @@ def facts_of(order: Order, config: GenerateConfig, model: dict[str, str],
     """What a picture's JSON says of how it was made; the reading only where there is one."""
     return {"words": order.words, "prompt": order.prompt, "seed": order.seed, "noise_seed": order.noise_seed,
             "strokes": config.strokes, "steps": config.steps, "guidance_scale": config.guidance_scale,
-            "best_of": config.best_of, "model": model, **({"reading": reading} if reading else {})}
+            "guided_share": config.guided_share, "best_of": config.best_of, "model": model,
+            **({"reading": reading} if reading else {})}
 
 
 def draw(pipeline: StableDiffusionPipeline, orders: Sequence[Order], config: GenerateConfig,
@@ -211,7 +216,7 @@ def draw(pipeline: StableDiffusionPipeline, orders: Sequence[Order], config: Gen
             batch = slice(start, start + batch_size)
             pictures = sample(
                 pipeline, text[:-1][batch], text[-1:], [order.noise_seed for order in orders[batch]], config.steps,
-                config.guidance_scale, side * pipeline.vae_scale_factor)
+                config.guidance_scale, side * pipeline.vae_scale_factor, guided_share=config.guided_share)
             bar.update(len(pictures))
             yield from pictures
 

@@ -9,6 +9,7 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 from config import TrainConfig, as_json
+from sampling import GUIDED_SHARE
 
 DATA_ATTRIBUTION = """\
 When the training pictures are those of `dataExtraction/main.py`, they derive from
@@ -40,7 +41,8 @@ def text(config: TrainConfig, facts: dict[str, Any]) -> str:
 
 ![samples](samples.png)
 
-{prompts}: seeds 0, 1, 2, ..., {config.num_inference_steps} steps, guidance {config.guidance_scale}, nothing picked.
+{prompts}: seeds 0, 1, 2, ..., {config.num_inference_steps} steps, guidance {config.guidance_scale} in the first
+{GUIDED_SHARE:.0%} of them, nothing picked.
 
 Base: `{base}`. Trained for {config.max_train_steps} updates of
 {config.train_batch_size * config.gradient_accumulation_steps * facts["processes"]} pictures at

@@ -8,6 +8,7 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 from PIL import Image
 
+GUIDED_SHARE = 0.6  # of the steps, from the noisiest on; after them the words decide nothing that guidance could help
 BATCH_LATENTS = 16 * 16 * 16  # latent positions drawn at once: 16 glyphs of 128 px, or one picture of 512 px
 
 
@@ -17,23 +18,32 @@ def batch_size_for(latent_side: int) -> int:
 
 
 def use_fast_sampler(pipeline: StableDiffusionPipeline) -> None:
-    """Give a pipeline DPM-Solver++ (2M) on the noise schedule that its own scheduler has: 20 steps are enough."""
+    """Give a pipeline the SDE form of DPM-Solver++ (2M) on the noise schedule that its own scheduler has: 20 steps do.
+
+    The fresh noise of each step lets later steps mend what earlier ones got wrong, which the ODE form cannot.
+    """
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
-        pipeline.scheduler.config, algorithm_type="dpmsolver++", solver_order=2)
+        pipeline.scheduler.config, algorithm_type="sde-dpmsolver++", solver_order=2)
 
 
 @torch.no_grad()
 def sample(pipeline: StableDiffusionPipeline, text: torch.Tensor, empty_text: torch.Tensor, seeds: Sequence[int],
            steps: int, guidance_scale: float, resolution: int, on_step: Callable[[], None] = lambda: None,
-           ) -> list[Image.Image]:
+           guided_share: float = GUIDED_SHARE) -> list[Image.Image]:
     """Draw one picture for each row of `text`.
 
     text: (B, tokens, width), the encoded prompts; empty_text: (1, tokens, width), the encoded empty prompt, which
     guidance leads away from; seeds: one a picture, each its own CPU generator, so that neither the batch nor the device
     changes what is drawn; resolution: px. `on_step` is called after each denoising step and may raise to stop.
+    Guidance is applied in the first `guided_share` (0 to 1) of the steps (arXiv 2404.07724); the others cost half.
     """
-    def after_step(_pipeline: StableDiffusionPipeline, _step: int, _timestep: int, kept: dict) -> dict:
+    guided_steps = round(guided_share * steps)
+
+    def after_step(running: StableDiffusionPipeline, step: int, _timestep: int, kept: dict) -> dict:
         on_step()
+        if step + 1 == guided_steps and running.do_classifier_free_guidance:
+            running._guidance_scale = 0.0  # the way that diffusers' documentation names
+            kept["prompt_embeds"] = kept["prompt_embeds"].chunk(2)[1]
         return kept
 
     pipeline.set_progress_bar_config(disable=True)
@@ -41,5 +51,6 @@ def sample(pipeline: StableDiffusionPipeline, text: torch.Tensor, empty_text: to
     return pipeline(
         prompt_embeds=text.to(dtype), negative_prompt_embeds=empty_text.expand_as(text).to(dtype),
         generator=[torch.Generator().manual_seed(seed) for seed in seeds], num_inference_steps=steps,
-        guidance_scale=guidance_scale, height=resolution, width=resolution, callback_on_step_end=after_step,
+        guidance_scale=guidance_scale if guided_steps else 1.0, height=resolution, width=resolution,
+        callback_on_step_end=after_step, callback_on_step_end_tensor_inputs=["latents", "prompt_embeds"],
     ).images
