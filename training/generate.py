@@ -58,7 +58,7 @@ class DrawingSettings:
     """Branch, tag or commit, for a hub id."""
     steps: int = 20
     """Denoising steps."""
-    guidance_scale: float = 4.0
+    guidance_scale: float = 6.0
     """Classifier-free guidance; 1 turns it off, more follows the words more closely."""
     guided_share: float = GUIDED_SHARE
     """Share of the steps that guidance leads, 0 to 1, from the noisiest on."""
