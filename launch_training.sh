@@ -55,7 +55,7 @@ say "training: $output (Ctrl-C saves a checkpoint; the same command goes on from
 processes=${processes:-$devices}
 if [[ $processes -gt 1 || ${#launcher[@]} -gt 0 ]]; then
   # --multi_gpu means several processes, on CPUs too: with less said, accelerate starts only one there.
-  start=("$python" -m accelerate.commands.launch --multi_gpu --num_processes "$processes" --num_machines 1
+  start=("$python" training/start_processes.py --multi_gpu --num_processes "$processes" --num_machines 1
     --main_process_port 0 --mixed_precision no --dynamo_backend no ${launcher[@]+"${launcher[@]}"})
 else
   start=("$python")  # plain: an accelerate launcher that is killed would leave its one process behind
@@ -66,7 +66,7 @@ fi
 export TORCHELASTIC_SIGNALS_TO_HANDLE=SIGQUIT
 pass_on() {  # signal, process
   local workers=""
-  if [[ $command == *accelerate.commands.launch* ]]; then
+  if [[ $command == *start_processes.py* ]]; then
     workers=$(cat /proc/"$2"/task/*/children 2>/dev/null || pgrep -P "$2") || workers=""
     [[ -n $workers ]] || set -- TERM "$2"  # none yet; a job of a script ignores SIGINT
   fi
@@ -83,7 +83,7 @@ run() {
     kill -0 "$child" 2>/dev/null || break  # `wait` also returns for a signal; the child may still be saving
   done
   trap - TERM INT
-  if [[ -n $stopped && $status -ne 0 ]]; then status=$stopped; fi  # accelerate's launcher ends with 1 on a signal
+  if [[ -n $stopped && $status -ne 0 ]]; then status=$stopped; fi  # e.g. Ctrl-C before the workers are there
   return "$status"
 }
 run "${start[@]}" training/train_text_to_image.py "${settings[@]}"

@@ -104,6 +104,23 @@ def test_a_signal_to_the_script_saves_a_checkpoint_and_leaves_nothing_behind(
         assert left_behind(clone) == []
         assert checkpoints.latest(clone.parent / "run").step > 0
         assert "is saved in" in output
+        assert "Traceback" not in output
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("act", "status", "said"), [
+    ("sys.exit('error: no such data')", 1, "error: no such data"),
+    ("os.kill(os.getpid(), 9)", 137, "process 1 was killed by signal 9")], ids=["error", "killed"])
+def test_several_processes_end_as_the_one_that_failed_without_a_traceback(
+        act: str, status: int, said: str, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(f"import os, sys, time\nif os.environ['RANK'] == '1':\n    {act}\ntime.sleep(60)\n")
+    ended = subprocess.run(
+        [sys.executable, ROOT / "training/start_processes.py", "--multi_gpu", "--num_processes", "2", "--num_machines",
+         "1", "--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no", script],
+        capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == status, ended.stderr
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr
