@@ -22,7 +22,7 @@ from prompt_sets import (
     wild_prompts,
 )
 from recogniser_fixtures import glyph, reading, save_judge, save_kanji_set
-from scores import Drawn, balance, part_found, score_set
+from scores import Drawn, balance, found_by_uses, part_found, score_set
 from scores import Real as RealCharacters
 
 
@@ -181,6 +181,14 @@ def test_one_part_and_both_parts_are_told_apart():
     pictures = [drawn(prompt(text, "口十"), found) for text, found in elements.items()]
     found = part_found(pictures, 0)
     assert found["one"]["value"] == pytest.approx(2 / 3) and found["all"]["value"] == pytest.approx(1 / 3)
+
+
+def test_parts_are_counted_by_how_often_training_shows_them():
+    pictures = [drawn(prompt("mouth ten", "口十"), "口人", 0), drawn(prompt("mouth two", "口二"), "口二", 1),
+                drawn(prompt("mouth two", "口二"), "十", 2)]
+    bands = found_by_uses(pictures, {"口": 300, "十": 25, "二": 30}, 0)
+    assert [(band["uses"], band["value"], band["n"]) for band in bands] == [
+        (20, pytest.approx((0 + 1 / 2) / 2), 2), (100, pytest.approx(2 / 3), 1)]
 
 
 def test_pictures_of_one_prompt_do_not_count_as_independent(real):

@@ -16,7 +16,8 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ from report_page import write_page
 from report_summary import summary
 from run_folder import write_atomically
 from sampling import batch_size_for, sample, use_fast_sampler
-from scores import Drawn, Real, balance, part_found, score_real, score_set, share
+from scores import Drawn, Real, balance, found_by_uses, part_found, score_real, score_set, share
 from stop_signals import Stopped, StopSignals
 
 TRAIN_SAMPLE = 1000  # real training characters for the floors
@@ -117,12 +118,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @dataclass(frozen=True)
 class Exam:
-    """What a model is scored with: the prompts of each set, the judges, and the real characters to compare with."""
+    """What a model is scored with: the prompts of each set, the judges, and the real characters to compare with.
+
+    uses: how many training characters show a component, by meaning form.
+    """
 
     prompts: dict[str, list[Prompt]]
     judge: Judge
     second: Judge | None
     real: Real
+    uses: Mapping[str, int]
     dataset_sha256: str
 
 
@@ -146,7 +151,7 @@ def prepare(config: EvaluateConfig) -> Exam:
                            "a score is held against. Make it with: python dataExtraction/main.py")
     prompts = choose_prompts(config, rows, held_out)
     return Exam(prompts, judge, second, _real(judge, second, rows, held_out, config.seed),
-                dataset_hash([*rows, *held_out]))
+                Counter(form for row in rows for form in forms(row)), dataset_hash([*rows, *held_out]))
 
 
 def score(artist: Artist, exam: Exam) -> tuple[dict[str, Any], dict[str, list[Drawn]]]:
@@ -167,6 +172,8 @@ def score(artist: Artist, exam: Exam) -> tuple[dict[str, Any], dict[str, list[Dr
         "real": score_real(exam.real, config.seed),
         "sets": {name: score_set(pictures, exam.real, config.seed) for name, pictures in drawn.items()},
     }
+    if "pairs" in drawn:
+        report["sets"]["pairs"]["found_by_uses"] = found_by_uses(drawn["pairs"], exam.uses, config.seed)
     if config.best_of > 1:
         report["best_of"] = _best_of(config, exam.prompts, artist, judge, second)
     return report, drawn

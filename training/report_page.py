@@ -146,6 +146,12 @@ def _set_section(name: str, figures: dict[str, Any], drawn: Sequence[Drawn], rep
     if "nearest_is_the_kanji_meant" in figures["novelty"]:
         extra += (f"<p>The nearest real kanji is the one meant: "
                   f"{_figure(figures['novelty']['nearest_is_the_kanji_meant'], 'share')}.</p>")
+    if "found_by_uses" in figures:
+        bands = figures["found_by_uses"]
+        extra += ("<table><tr><th>training characters that show a part</th>"
+                  + "".join(f"<th>{band['uses']} or more</th>" for band in bands) + "</tr><tr><td>found where asked for"
+                  "</td>" + "".join(f"<td>{_figure(band, 'share')} <small>{band['n']} parts</small></td>"
+                                    for band in bands) + "</tr></table>")
     balance = "".join(
         f"<td>{_number(value, 3)} <small>floor {_number(report['real']['balance'][key], 3)}</small></td>"
         for key, value in figures["balance"].items())

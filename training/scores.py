@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from metrics import F1, bootstrap, frechet, proportion, wasserstein
 from prompt_sets import Prompt
 
 SHUFFLES = 5  # of the prompts, for the chance level
+USES = (1, 20, 40, 100)  # training characters that show a part: where the bands of `found_by_uses` begin
 BALANCE = ("centre_x", "centre_y", "left_share", "top_share")  # each 0 to 1, of the picture's side or of its ink
 
 
@@ -109,6 +110,23 @@ def part_found(drawn: Sequence[Drawn], seed: int) -> dict[str, dict[str, float]]
 
     return {"one": share(drawn, lambda one: hits(one, lambda answer, found: bool(answer & found)), seed),
             "all": share(drawn, lambda one: hits(one, lambda answer, found: answer <= found), seed)}
+
+
+def found_by_uses(drawn: Sequence[Drawn], uses: Mapping[str, int], seed: int) -> list[dict[str, float]]:
+    """How often the parts asked for were found, by how many training characters show them.
+
+    Of each band of USES that a part falls into: `uses`, where it begins, and the mean over its parts of the share of
+    pictures in which they were found. `uses` counts training characters by meaning form.
+    """
+    found: dict[str, list[bool]] = {}
+    for one in drawn:
+        for form in frozenset().union(*one.prompt.answers):
+            found.setdefault(form, []).append(form in one.forms)
+    bands = []
+    for begin, end in zip(USES, (*USES[1:], math.inf), strict=True):
+        if shares := [np.mean(hits) for form, hits in sorted(found.items()) if begin <= uses.get(form, 0) < end]:
+            bands.append({"uses": begin, **bootstrap(shares, seed), "n": len(shares)})
+    return bands
 
 
 def balance(pictures: Sequence[Image.Image]) -> np.ndarray:
