@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see train_text_to_image.py
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 

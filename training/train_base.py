@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see train_text_to_image.py
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 import torch
 

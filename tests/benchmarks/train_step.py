@@ -40,7 +40,7 @@ def main() -> None:
     results = {"stock": [], "ours": []}
     for _ in range(options.rounds):
         for name, rounds in results.items():
-            rounds.append(run_worker(name))
+            rounds.append(run_worker(name, options.batch_size))
             print(f"{name}: {rounds[-1]}", file=sys.stderr)
     print(table(options, results))
 
@@ -57,17 +57,17 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--compile", action="store_true", help="torch.compile in ours")
     parser.add_argument("--worker", choices=("stock", "ours"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.batch_size is None:
+    if options.batch_size is None and not options.worker:
         import torch
 
         options.batch_size = BASES[options.base][2 if torch.cuda.is_available() else 1]
     return options
 
 
-def run_worker(name: str) -> dict[str, float]:
+def run_worker(name: str, batch_size: int) -> dict[str, float]:
     """One round of one of the two, in a new process."""
-    ended = subprocess.run([sys.executable, __file__, "--worker", name, *sys.argv[1:]], stdout=subprocess.PIPE,
-                           text=True, check=False)
+    ended = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--worker", name, "--batch_size", str(batch_size)],
+                           stdout=subprocess.PIPE, text=True, check=False)
     if ended.returncode:
         sys.exit(f"error: the round of {name} ended with status {ended.returncode}"
                  f"{' (killed: out of memory?)' if ended.returncode == -9 else ''}; lower --batch_size or add --no_ema")
@@ -76,6 +76,8 @@ def run_worker(name: str) -> dict[str, float]:
 
 def measure(options: argparse.Namespace) -> dict[str, float]:
     """Build the base and its pictures, and time one of the two."""
+    if options.worker == "ours":
+        import train_text_to_image  # noqa: F401 - the trainer, which tells torch by the environment how to use the CPU
     import torch
 
     torch.manual_seed(0)
