@@ -16,7 +16,6 @@ its mirror image. Captions that the text encoder would cut (16 tokens: one in tw
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,8 +24,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see train_text_to_image.py
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+import torch_environment  # noqa: F401 - before torch
+
+# isort: split
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
 import random
 import sys
 from collections.abc import Sequence
@@ -21,7 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see train_text_to_image.py
+import torch_environment  # noqa: F401 - before torch
+
+# isort: split
 
 import torch
 from PIL import Image

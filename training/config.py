@@ -10,6 +10,7 @@ from typing import Any, Literal
 TRAINING_DIR = Path(__file__).resolve().parent
 TINY_DIR = TRAINING_DIR / "tiny"  # the weights of the embedded base
 SD14_COMMIT = "133a221b8aa7292a167afc5127cb63fb5005638b"  # of CompVis/stable-diffusion-v1-4, the one with safetensors
+GUIDED_SHARE = 0.5  # of the steps, from the noisiest on; after them the words decide nothing that guidance could help
 EXAMPLE_PROMPTS = ("Buzz Aldrin", "Ferrari", "Full Moon", "Instagram", "Bible", "moon", "water", "tree")
 
 

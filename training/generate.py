@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +22,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see train_text_to_image.py
+import torch_environment  # noqa: F401 - before torch
+
+# isort: split
 
 import torch
 import tyro
@@ -33,11 +34,12 @@ from tqdm import tqdm
 from bases import BaseError, load_pipeline, module_hash
 from cache import encode_prompts, with_stroke_tag
 from command_line import UserError, parse
+from config import GUIDED_SHARE, TrainConfig
 from judging import Judge, JudgeError, Reading
 from picture_grid import captioned_grid
 from quiet import known_noise_off
 from run_folder import write_atomically
-from sampling import GUIDED_SHARE, batch_size_for, sample, use_fast_sampler
+from sampling import batch_size_for, sample, use_fast_sampler
 from stop_signals import Stopped, StopSignals
 from vector import save_svg
 
@@ -58,7 +60,7 @@ class DrawingSettings:
     """Branch, tag or commit, for a hub id."""
     steps: int = 20
     """Denoising steps."""
-    guidance_scale: float = 6.0
+    guidance_scale: float = TrainConfig.guidance_scale
     """Classifier-free guidance; 1 turns it off, more follows the words more closely."""
     guided_share: float = GUIDED_SHARE
     """Share of the steps that guidance leads, 0 to 1, from the noisiest on."""

@@ -16,14 +16,15 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see train_text_to_image.py
+import torch_environment  # noqa: F401 - before torch
+
+# isort: split
 
 from bases import BaseError
 from command_line import UserError, parse

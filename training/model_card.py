@@ -8,8 +8,7 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
-from config import TrainConfig, as_json
-from sampling import GUIDED_SHARE
+from config import GUIDED_SHARE, TrainConfig, as_json
 
 DATA_ATTRIBUTION = """\
 When the training pictures are those of `dataExtraction/main.py`, they derive from

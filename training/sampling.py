@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 import torch
 from PIL import Image
 
+from config import GUIDED_SHARE
 from quiet import known_noise_off
 
 with known_noise_off():
     from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 
-GUIDED_SHARE = 0.5  # of the steps, from the noisiest on; after them the words decide nothing that guidance could help
 BATCH_LATENTS = 16 * 16 * 16  # latent positions drawn at once: 16 glyphs of 128 px, or one picture of 512 px
 
 

@@ -10,14 +10,14 @@ settings are flags with the prefix `unet.`, the autoencoder's have `vae.`.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see train_text_to_image.py
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+import torch_environment  # noqa: F401 - before torch
+
+# isort: split
 
 import torch
 

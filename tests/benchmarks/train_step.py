@@ -77,7 +77,7 @@ def run_worker(name: str, batch_size: int) -> dict[str, float]:
 def measure(options: argparse.Namespace) -> dict[str, float]:
     """Build the base and its pictures, and time one of the two."""
     if options.worker == "ours":
-        import train_text_to_image  # noqa: F401 - the trainer, which tells torch by the environment how to use the CPU
+        import torch_environment  # noqa: F401 - as the trainer does, before torch
     import torch
 
     torch.manual_seed(0)
