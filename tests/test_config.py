@@ -87,6 +87,11 @@ def test_a_value_out_of_range_is_refused_by_its_flag(flag: str, value: str, caps
     assert flag in refused(capsys, f"--{flag}", value).replace("-", "_")
 
 
+@pytest.mark.parametrize("other", [("--lora_rank", "4"), ("--mixed_precision", "fp16")])
+def test_muon_is_refused_where_it_cannot_train(other: tuple[str, str], capsys: pytest.CaptureFixture) -> None:
+    assert "must be adamw for a LoRA" in refused(capsys, "--optimizer", "muon", *other)
+
+
 def test_dry_run_prints_the_settings_and_touches_nothing(tmp_path: Path) -> None:
     config = small_config(tmp_path / "none", tmp_path / "none", tmp_path / "run", dry_run=True)
     ended = run_main(config, tmp_path / "log")

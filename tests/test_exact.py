@@ -22,6 +22,7 @@ VARIANTS = {
     "ema": {},
     "accumulation": {"train_batch_size": 2, "gradient_accumulation_steps": 2},
     "lora": {"lora_rank": 2},
+    "muon": {"optimizer": "muon"},
     "bf16, noise offset, constant rate": {"mixed_precision": "bf16", "noise_offset": 0.1, "lr_scheduler": "constant"},
 }
 
@@ -87,7 +88,8 @@ def test_a_run_killed_three_times_equals_one_never_interrupted(changes: dict, be
     assert rows_of(tmp_path / "killed.rows") == rows_of(tmp_path / "whole.rows")
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
     assert [line["step"] for line in metrics(tmp_path / "killed")] == list(range(1, STEPS + 1))
-    names = ("unet", "optimizer", "ema") if killed.use_ema else ("unet", "optimizer")
+    names = ["unet", "optimizer", *(["ema"] if killed.use_ema else [])]
+    names += ["muon"] if killed.optimizer == "muon" else []
     last = f"checkpoint-{STEPS:06d}"
     assert same_tensors(tmp_path / "killed" / last, tmp_path / "whole" / last, names)
 

@@ -118,26 +118,51 @@ def learner(bench: Path, **changes) -> Learner:
     return Learner(load_pipeline(str(bench / "sd1")).unet, config, Accelerator(cpu=True, mixed_precision="no"))
 
 
+def moments_of(one: Learner) -> dict[str, torch.Tensor]:
+    return {f"{file} {name}": moment.clone() for file, tensors in one.optimizers.files().items()
+            for name, moment in tensors.items()}
+
+
 def push_weights(one: Learner, value: float = 1.0) -> None:
     for weight in one.trained.values():
         weight.grad = torch.full_like(weight, value)
 
 
-def test_an_update_that_is_not_finite_changes_nothing(bench: Path) -> None:
-    one = learner(bench)
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_an_update_that_is_not_finite_changes_nothing(bench: Path, optimizer: str) -> None:
+    one = learner(bench, optimizer=optimizer)
     push_weights(one)
     one.update(0)
     kept = {name: weight.detach().clone() for name, weight in one.trained.items()}
-    moments = {name: moment.clone() for name, moment in checkpoints.optimizer_tensors(one.adamw).items()}
+    moments = moments_of(one)
     for value in (float("nan"), float("inf")):
         push_weights(one, value)
         assert not torch.isfinite(one.update(1))
         assert all(torch.equal(weight, kept[name]) for name, weight in one.trained.items())
-        after = checkpoints.optimizer_tensors(one.adamw)
+        after = moments_of(one)
         assert all(torch.equal(moment, after[name]) for name, moment in moments.items())
     push_weights(one)
     one.update(1)
     assert not any(torch.equal(weight, kept[name]) for name, weight in one.trained.items())
+
+
+def test_muon_updates_kernels_as_matrices_and_leaves_the_rest_to_adamw(bench: Path) -> None:
+    one, plain = (learner(bench, optimizer=name, lr_scheduler="constant") for name in ("muon", "adamw"))
+    before = {name: weight.detach().clone() for name, weight in one.trained.items()}
+    draw = torch.Generator().manual_seed(0)
+    for weight, same in zip(one.trained.values(), plain.trained.values(), strict=True):
+        weight.grad = torch.randn(weight.shape, generator=draw)
+        same.grad = weight.grad.clone()
+    one.update(0)
+    plain.update(0)
+    kernel = "down_blocks.0.resnets.0.conv1.weight"
+    change = (one.trained[kernel].detach() - before[kernel]).flatten(1)
+    singular = torch.linalg.svdvals(change)
+    assert change.square().mean().sqrt().item() == pytest.approx(0.2 * 1e-3, rel=0.3), "as large as AdamW's"
+    assert singular.min() > 0.5 * singular.max(), "and orthogonal, nearly"
+    assert not torch.equal(one.trained[kernel], plain.trained[kernel])
+    for name in ("conv_in.weight", "conv_out.weight", "time_embedding.linear_1.weight", "conv_norm_out.weight"):
+        assert torch.allclose(one.trained[name], plain.trained[name])
 
 
 def test_the_average_is_that_of_diffusers(bench: Path) -> None:

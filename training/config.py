@@ -59,6 +59,8 @@ class TrainConfig:
     """Every draw of step n is a function of (seed, n)."""
 
     # Optimization
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """AdamW, or Muon for matrices and kernels with AdamW for the rest: learns more from a picture. For a whole UNet."""
     train_batch_size: int = 64
     """Pictures a process sees at once."""
     gradient_accumulation_steps: int = 1
@@ -80,9 +82,11 @@ class TrainConfig:
     adam_beta2: float = 0.99
     """Decay of AdamW's second moment."""
     adam_weight_decay: float = 0.01
-    """Decoupled weight decay."""
+    """Decoupled weight decay, Muon's too."""
     adam_epsilon: float = 1e-8
     """AdamW's floor of the denominator."""
+    muon_momentum: float = 0.95
+    """Decay of Muon's momentum, below 1."""
     max_grad_norm: float = 1.0
     """Gradients are clipped to this norm."""
     use_ema: bool = True
@@ -144,7 +148,7 @@ class TrainConfig:
                      "num_inference_steps", "logging_steps", "common_weight"):
             _require(1 <= getattr(self, name) < math.inf, name, getattr(self, name), "at least 1")
         for name in ("caption_dropout", "stroke_tag_share", "composed_share", "timestep_bias_portion", "ema_decay",
-                     "adam_beta1", "adam_beta2"):
+                     "adam_beta1", "adam_beta2", "muon_momentum"):
             _require(0.0 <= getattr(self, name) <= 1.0, name, getattr(self, name), "between 0 and 1")
         for name in ("learning_rate", "timestep_bias_multiplier", "max_grad_norm", "adam_epsilon"):
             _require(0.0 < getattr(self, name) < math.inf, name, getattr(self, name), "above 0")
@@ -154,6 +158,8 @@ class TrainConfig:
         for name in ("num_train_epochs", "snr_gamma", "lora_rank", "checkpoints_total_limit", "max_train_samples"):
             value = getattr(self, name)
             _require(value is None or value > 0, name, value, "above 0")
+        _require(self.optimizer != "muon" or (self.lora_rank is None and self.mixed_precision != "fp16"), "optimizer",
+                 self.optimizer, "adamw for a LoRA (--lora_rank) and under --mixed_precision fp16")
         _require(self.resolution > 0 and self.resolution % 8 == 0, "resolution", self.resolution, "a multiple of 8")
         _require(all(prompt.strip() for prompt in self.validation_prompts), "validation_prompts",
                  list(self.validation_prompts), "prompts with words in them")

@@ -14,6 +14,7 @@ from diffusers.training_utils import EMAModel, cast_training_params
 import checkpoints
 from config import TrainConfig
 from learning_rate import learning_rate
+from optimizers import Optimizers
 from quiet import known_noise_off
 
 LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")  # the attention's projections, as diffusers' LoRA script has them
@@ -32,17 +33,16 @@ class Learner:
         unet.requires_grad_(config.lora_rank is None)
         if config.lora_rank is not None:
             _add_lora(unet, config)
-        on_gpu = accelerator.device.type == "cuda"  # convolutions are faster so there; on a CPU a tenth slower
-        unet.to(accelerator.device, memory_format=torch.channels_last if on_gpu else torch.preserve_format).train()
+        on_gpu = accelerator.device.type == "cuda"
+        # Convolutions are faster so on a GPU, on a CPU a tenth slower; Muon needs kernels that lie as matrices do.
+        layout = torch.channels_last if on_gpu and config.optimizer != "muon" else torch.preserve_format
+        unet.to(accelerator.device, memory_format=layout).train()
         if not on_gpu and config.resolution <= PLAIN_ATTENTION_RESOLUTION:
             unet.set_attn_processor(AttnProcessor())
         if config.gradient_checkpointing:
             unet.enable_gradient_checkpointing()
         self.trained = {name: weight for name, weight in unet.named_parameters() if weight.requires_grad}
-        self.adamw = torch.optim.AdamW(
-            self.trained.values(), lr=config.learning_rate, betas=(config.adam_beta1, config.adam_beta2),
-            weight_decay=config.adam_weight_decay, eps=config.adam_epsilon, fused=True)
-        self.optimizer = accelerator.prepare_optimizer(self.adamw)
+        self.optimizers = Optimizers(self.trained, config, accelerator)
         self.ema = EMAModel(self.trained.values(), decay=config.ema_decay) if config.use_ema else None
         self.compiled = torch.compile(unet) if config.compile else None
         self.forward = self._wrapped()
@@ -54,16 +54,10 @@ class Learner:
     def update(self, step: int) -> torch.Tensor:
         """Apply the gathered gradients as update number `step`; returns the gradients' norm, on the device.
 
-        Where that is not finite the update changes nothing, and the device is not asked: fused AdamW reads a flag of
-        its own there, which under fp16 is the gradient scaler's.
+        Where that is not finite the update changes nothing.
         """
         norm = self.accelerator.clip_grad_norm_(self.trained.values(), self.config.max_grad_norm)
-        if self.accelerator.scaler is None:
-            self.adamw.found_inf = (~torch.isfinite(norm)).float()
-        for group in self.adamw.param_groups:
-            group["lr"] = learning_rate(self.config, step)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizers.step(learning_rate(self.config, step), norm)
         if self.ema is not None:
             self._average()
         return norm
@@ -95,8 +89,7 @@ class Learner:
 
     def files(self) -> dict[str, checkpoints.Tensors]:
         """The tensors of a checkpoint."""
-        files = {"unet": {name: weight.detach() for name, weight in self.trained.items()},
-                 "optimizer": checkpoints.optimizer_tensors(self.adamw)}
+        files = {"unet": {name: weight.detach() for name, weight in self.trained.items()}, **self.optimizers.files()}
         if self.ema is not None:
             files["ema"] = dict(zip(self.trained, self.ema.shadow_params, strict=True))
         return files
@@ -108,7 +101,7 @@ class Learner:
 
     def load(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Go back to a checkpoint. All files are read before any weight changes."""
-        weights, moments = checkpoint.tensors("unet"), checkpoint.tensors("optimizer")
+        weights, moments = checkpoint.tensors("unet"), self.optimizers.read(checkpoint)
         averages = checkpoint.tensors("ema") if self.ema is not None else weights
         if not weights.keys() == averages.keys() == self.trained.keys():
             raise checkpoints.CheckpointError(f"{checkpoint.path}: holds other weights than this base has")
@@ -117,7 +110,7 @@ class Learner:
                 weight.copy_(weights[name])
                 if self.ema is not None:
                     self.ema.shadow_params[number].copy_(averages[name])
-        checkpoints.load_optimizer_tensors(self.adamw, moments)
+        self.optimizers.load(moments)
         if self.ema is not None:
             self.ema.optimization_step = checkpoint.step
         if self.accelerator.scaler is not None:

@@ -152,7 +152,7 @@ class TrainingRun:
             rate = len(self.window) * self.draws.size / (time.perf_counter() - self.window_began)
             if self.run is not None:
                 self.run.report(self.step, {
-                    "loss": mean, "learning_rate": self.learner.adamw.param_groups[0]["lr"],
+                    "loss": mean, "learning_rate": self.learner.optimizers.learning_rate,
                     "gradient_norm": self.norm.item(), "images_per_s": round(rate, 2),
                     "peak_memory_gb": round(peak_memory_gb(self.device), 3)})
             self.window, self.window_began = [], time.perf_counter()
