@@ -39,8 +39,8 @@ LATENT_SIDE = 16  # of a 128 px glyph
 
 
 def _unet_settings() -> TrainConfig:
-    """The base's recipe: a higher rate than fine-tuning's, constant so that a run can be prolonged, then a cooldown."""
-    return replace(PRESETS["tiny"], train_batch_size=32, max_train_steps=20_000, learning_rate=5e-4,
+    """The base's recipe: Muon at a higher rate than fine-tuning's, constant until a cooldown so that it can go on."""
+    return replace(PRESETS["tiny"], optimizer="muon", max_train_steps=20_000, learning_rate=5e-4,
                    lr_scheduler="constant_with_warmup", lr_warmup_steps=200, lr_cooldown_steps=2_000,
                    checkpointing_steps=500, validation_steps=1_000, ema_decay=0.999)
 
