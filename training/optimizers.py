@@ -58,7 +58,7 @@ class Optimizers:
         self.prepared.step()
         if self.muon is not None and torch.isfinite(norm):
             for kernel, matrix in self.matrices:
-                matrix.grad = kernel.grad.view_as(matrix)
+                matrix.grad = kernel.grad.flatten(1)
             self.muon.step()
             self.muon.zero_grad(set_to_none=True)
         for weight in self.weights:
