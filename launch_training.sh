@@ -4,7 +4,7 @@
 #   ./launch_training.sh                      the best that can run here: sd-nano with a GPU and its weights, else tiny
 #   ./launch_training.sh sd14                 a preset by name: tiny, sd-nano or sd14
 #   ./launch_training.sh tiny --seed 1        flags of training/train_text_to_image.py follow the preset
-#   ./launch_training.sh tiny --train_data_dir my_folder --output_dir runs/mine      your own pictures
+#   ./launch_training.sh tiny --train_data_dir my_folder --output_dir runs/mine --learning_rate 5e-4   your own pictures
 #
 # Several GPUs are used by themselves. Of several machines, each runs this with accelerate's own flags:
 #   --num_processes 16 --num_machines 2 --machine_rank 0 --main_process_ip 10.0.0.1 --main_process_port 29500
