@@ -26,15 +26,15 @@ class Optimizers:
                  accelerator: Accelerator) -> None:
         """Take the trained weights by name, on their device; Muon's must lie in memory as matrices do."""
         self.weights, self.accelerator = list(weights.values()), accelerator
-        kernels = [weight for name, weight in weights.items()
-                   if config.optimizer == "muon" and weight.ndim >= 2 and not name.startswith(ADAMW_LAYERS)]
-        others = {id(kernel) for kernel in kernels}
+        kernels = {name: weight for name, weight in weights.items()
+                   if config.optimizer == "muon" and weight.ndim >= 2 and not name.startswith(ADAMW_LAYERS)}
         self.adamw = torch.optim.AdamW(
-            [weight for weight in self.weights if id(weight) not in others], lr=config.learning_rate,
+            [weight for name, weight in weights.items() if name not in kernels], lr=config.learning_rate,
             betas=(config.adam_beta1, config.adam_beta2), weight_decay=config.adam_weight_decay,
             eps=config.adam_epsilon, fused=True)
         self.prepared = accelerator.prepare_optimizer(self.adamw)
-        self.matrices = [(kernel, torch.nn.Parameter(kernel.detach().view(len(kernel), -1))) for kernel in kernels]
+        self.matrices = [(kernel, torch.nn.Parameter(kernel.detach().view(len(kernel), -1)))
+                         for kernel in kernels.values()]
         self.muon = torch.optim.Muon(
             [matrix for _, matrix in self.matrices], lr=config.learning_rate, weight_decay=config.adam_weight_decay,
             momentum=config.muon_momentum, adjust_lr_fn="match_rms_adamw") if kernels else None
