@@ -12,7 +12,7 @@ import torch
 
 from batches import Batches
 from captioned_dataset import Row
-from draws import Draws, epoch_order, row_weights, timestep_weights
+from draws import Draws, epoch_order, row_weights, timestep_weights, with_extra
 
 SHAPE = (4, 2, 2)
 
@@ -125,6 +125,12 @@ def test_composed_rows_make_up_their_share_and_common_ones_weigh_more() -> None:
     assert row_weights(graded, 0.5, 3.0).tolist() == [1.0, 3.0, 3.0, 6.0, 12.0]
     in_words = [row for grade in (None, "8", "1") for row in rows(1, strokes=None, grade=grade)]
     assert row_weights(in_words, 0.5, 3.0).tolist() == [1.0, 3.0, 12.0]
+
+
+def test_rows_of_a_second_folder_share_their_part_evenly_and_leave_the_others_proportions() -> None:
+    weights = with_extra(torch.tensor([1.0, 3.0]).double(), 4, 0.2)
+    assert weights.tolist() == pytest.approx([0.2, 0.6, 0.05, 0.05, 0.05, 0.05])
+    assert with_extra(weights, 0, 0.2) is weights
 
 
 def test_a_common_weight_of_one_leans_to_nothing() -> None:

@@ -65,6 +65,35 @@ def test_every_kind_of_base_trains_and_is_sampled_from(base: str, bench: Path, t
     assert picture.mode == ("L" if base == "grey" else "RGB")
 
 
+def test_a_second_folder_is_mixed_in_at_its_share(bench: Path, tmp_path: Path) -> None:
+    extra = save_dataset(tmp_path / "extra", count=5)
+    seen = tmp_path / "seen"
+
+    def watch() -> None:
+        from draws import Draws
+
+        drawn = Draws.__getitem__
+
+        def noted(draws: Draws, step: int) -> object:
+            with seen.open("a") as file:
+                file.write("".join(f"{row}\n" for row in drawn(draws, step).rows.tolist()))
+            return drawn(draws, step)
+
+        Draws.__getitem__ = noted
+
+    config = config_of(bench, tmp_path / "run", extra_data_dir=extra, extra_share=0.4, max_train_steps=50)
+    ended = run_main(config, tmp_path / "log", watch)
+    assert ended.status == 0, ended.output
+    rows = [int(row) for row in seen.read_text().split()]
+    assert max(rows) < 12 + 5 and sum(row >= 12 for row in rows) / len(rows) == pytest.approx(0.4, abs=0.05)
+    card = (tmp_path / "run/pipeline/README.md").read_text()
+    assert "extra_share" in card and str(extra) not in card
+
+    longer = config_of(bench, tmp_path / "run", max_train_steps=60)
+    ended = run_main(longer, tmp_path / "log")
+    assert ended.status == 1 and "dataset_sha256" in ended.output
+
+
 def test_the_run_folder_tells_what_was_done(bench: Path, tmp_path: Path) -> None:
     config = config_of(bench, tmp_path / "run", validation_steps=3, checkpointing_steps=2, report_to="tensorboard")
     assert run_main(config, tmp_path / "log").status == 0

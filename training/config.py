@@ -29,6 +29,8 @@ class TrainConfig:
     """The metadata column that names the picture."""
     caption_column: str | None = None
     """The column with the caption, or with a list of captions; by default `captions`, else `text`."""
+    extra_data_dir: Path | None = None
+    """A second imagefolder to mix in, such as self_training.py makes; its column `captions` or `text` is read."""
     output_dir: Path = Path("runs/tiny")
     """The run folder. The same command again goes on where it stopped."""
     cache_dir: Path = Path("runs/cache")
@@ -45,6 +47,8 @@ class TrainConfig:
     """Share of the captions that carry the stroke count (", 8 strokes"), 0 to 1, where the set has counts."""
     composed_share: float = 0.5
     """Share of composed characters in what is drawn, 0 to 1, where the set has them."""
+    extra_share: float = 0.2
+    """Share of the second folder's pictures in what is drawn, above 0 and below 1; each of them as often as another."""
     common_weight: float = 3.0
     """How many times as often a character of everyday use is drawn as a rare one; 1 turns the whole lean off."""
     timestep_bias_strategy: Literal["none", "earlier", "later"] = "none"
@@ -158,6 +162,7 @@ class TrainConfig:
         for name in ("num_train_epochs", "snr_gamma", "lora_rank", "checkpoints_total_limit", "max_train_samples"):
             value = getattr(self, name)
             _require(value is None or value > 0, name, value, "above 0")
+        _require(0.0 < self.extra_share < 1.0, "extra_share", self.extra_share, "above 0 and below 1")
         _require(self.optimizer != "muon" or (self.lora_rank is None and self.mixed_precision != "fp16"), "optimizer",
                  self.optimizer, "adamw for a LoRA (--lora_rank) and under --mixed_precision fp16")
         _require(self.resolution > 0 and self.resolution % 8 == 0, "resolution", self.resolution, "a multiple of 8")
@@ -170,7 +175,7 @@ FREE_AT_RESUME = frozenset({
     "output_dir", "cache_dir", "cache_budget", "max_train_steps", "num_train_epochs", "checkpointing_steps",
     "checkpoints_total_limit", "resume_from_checkpoint", "validation_prompts", "validation_steps",
     "num_inference_steps", "guidance_scale", "logging_steps", "report_to", "save_precision", "push_to_hub",
-    "push_dataset", "hub_model_id", "dry_run", "train_data_dir",
+    "push_dataset", "hub_model_id", "dry_run", "train_data_dir", "extra_data_dir",
 })
 
 

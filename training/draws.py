@@ -183,6 +183,14 @@ def row_weights(rows: Sequence[Row], composed_share: float, common_weight: float
     return weights.clamp_min(1e-12)
 
 
+def with_extra(weights: torch.Tensor, count: int, share: float) -> torch.Tensor:
+    """`weights` (N,) followed by those of `count` other rows, all the same, which make up `share` of the draws."""
+    if not count:
+        return weights
+    own = weights * ((1.0 - share) / weights.sum())
+    return torch.cat([own, torch.full((count,), share / count, dtype=own.dtype)]).clamp_min(1e-12)
+
+
 def _stroke_lean(rows: Sequence[Row], everyday: Sequence[int]) -> torch.Tensor:
     """For each row, how much more frequent its stroke count is among everyday characters than among all (0.2 to 5)."""
     if not everyday:

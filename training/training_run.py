@@ -23,7 +23,7 @@ from cache import encode_rows
 from captioned_dataset import Row, dataset_hash
 from compile_check import refuse_other_gradients
 from config import TrainConfig, as_json
-from draws import Draws, row_weights, timestep_weights
+from draws import Draws, row_weights, timestep_weights, with_extra
 from learner import Learner
 from loss import DiffusionLoss
 from resume import find_checkpoint
@@ -40,11 +40,14 @@ class TrainingRun:
     """One run: its parts, in the order in which `run_all` needs them."""
 
     def __init__(self, config: TrainConfig, accelerator: Accelerator, rows: Sequence[Row], run: RunFolder | None,
-                 stop: StopSignals) -> None:
+                 stop: StopSignals, extra: Sequence[Row] = ()) -> None:
         """Load the base, encode what the run will draw, and go back to the last checkpoint.
 
-        `run` is the open run folder in the main process and None in the others.
+        `run` is the open run folder in the main process and None in the others; `extra` are the rows to mix in.
         """
+        weights = with_extra(row_weights(rows, config.composed_share, config.common_weight), len(extra),
+                             config.extra_share)
+        rows = [*rows, *extra]
         self.config, self.accelerator, self.run, self.stop = config, accelerator, run, stop
         self.device = accelerator.device
         pipeline = load_pipeline(config.pretrained_model_name_or_path, config.revision)
@@ -58,8 +61,7 @@ class TrainingRun:
             _latent_shape(pipeline, config.resolution),
             timestep_weights(self.loss.train_timesteps, config.timestep_bias_strategy, config.timestep_bias_portion,
                              config.timestep_bias_multiplier),
-            config.caption_dropout, config.stroke_tag_share, config.noise_offset,
-            row_weights(rows, config.composed_share, config.common_weight))
+            config.caption_dropout, config.stroke_tag_share, config.noise_offset, weights)
         encoded = encode_rows(
             pipeline, rows, self.draws.wanted(config.max_train_steps), config.cache_dir, config.resolution,
             config.mixed_precision, self.device, config.cache_budget * 1e9)

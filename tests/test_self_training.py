@@ -1,0 +1,141 @@
+"""A model's own drawings as training data: what is drawn, what is kept, and a run that was stopped."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import self_training
+from captioned_dataset import read_dataset
+from judging import Judge
+from prompt_sets import Prompt, pair_prompts, wild_prompts
+from recogniser_fixtures import reading, save_judge
+from self_training import Order, SelfTrainingConfig, choose_orders, vocabulary
+
+TOKENS = ("[CLS]", "the", "ferrari", "##ing", "cat", "a", "dog", "moon", "house", "x1", "ten")
+
+
+def tokenizer(tokens: Sequence[str] = TOKENS) -> SimpleNamespace:
+    return SimpleNamespace(get_vocab=lambda: {token: number for number, token in enumerate(tokens)})
+
+
+@pytest.fixture
+def judge(tmp_path: Path) -> Path:
+    return save_judge(tmp_path / "judge")
+
+
+@pytest.fixture(autouse=True)
+def pleased(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recogniser of random weights finds nothing; this one finds every third drawing good."""
+    def look(_judge: Judge, pictures: Sequence[object]) -> list[object]:
+        return [reading("口十", 0.1 if number % 3 else 0.9, strokes=4.6) for number in range(len(pictures))]
+
+    monkeypatch.setattr(Judge, "look", look)
+    monkeypatch.setattr(Order, "accepts", lambda _order, seen: seen.is_well_formed)
+
+
+def command(kanji: Path, base: Path, judge: Path, output: Path, *more: str) -> list[str]:
+    return ["--model", str(base), "--train_data_dir", str(kanji), "--recogniser", str(judge), "--output", str(output),
+            "--device", "cpu", "--steps", "2", "--words", "4", "--meanings", "20", *more]
+
+
+def test_what_is_kept_is_a_set_to_train_on_and_the_same_command_again_does_nothing(
+        kanji: Path, base: Path, judge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = command(kanji, base, judge, tmp_path / "own")
+    assert self_training.main(flags) == 0
+    rows, manifest = read_dataset(tmp_path / "own"), json.loads((tmp_path / "own" / "manifest.json").read_text())
+    assert len(rows) == manifest["kept"] == -(-manifest["drawn"] // 3)
+    assert manifest["words_drawn"] + manifest["meanings_drawn"] == manifest["drawn"]
+    assert {row.facts["kind"] for row in rows} == {"drawn"} and {row.strokes for row in rows} == {5}
+    assert "KanjiVG" in (tmp_path / "own" / "README.md").read_text()
+
+    monkeypatch.setattr(self_training, "sample", None)
+    assert self_training.main(flags) == 0
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_set(kanji: Path, base: Path, judge: Path, tmp_path: Path,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(self_training, "BATCHES_AT_ONCE", 1)
+    monkeypatch.setattr(self_training, "batch_size_for", lambda _side: 6)
+    assert self_training.main(command(kanji, base, judge, tmp_path / "whole")) == 0
+
+    sample, batches = self_training.sample, []
+
+    def once(*given: object, **named: object) -> object:
+        if batches:
+            raise OSError("the disk is full")
+        batches.append(given)
+        return sample(*given, **named)
+
+    flags = command(kanji, base, judge, tmp_path / "own")
+    with monkeypatch.context() as patch:
+        patch.setattr(self_training, "sample", once)
+        assert self_training.main(flags) == 1
+    assert not (tmp_path / "own").exists()
+    log = tmp_path / ".own.part" / self_training.DRAWN
+    log.write_text(log.read_text() + '{"kept": tr')  # torn by a kill
+    assert self_training.main(flags) == 0
+    assert not log.parent.exists()
+    for path in (tmp_path / "whole").iterdir():
+        if path.name != "manifest.json":
+            assert (tmp_path / "own" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_no_prompt_of_the_score_is_drawn(kanji: Path, judge: Path) -> None:
+    rows, held_out = read_dataset(kanji, progress=False), read_dataset(kanji, "test", progress=False)
+    words = [*TOKENS, *(row.captions[0].split()[0] for row in held_out)]
+    config = SelfTrainingConfig(recogniser=judge, train_data_dir=kanji, words=400, meanings=50)
+    orders = choose_orders(config, tokenizer(words), rows, held_out)
+    texts = {order.prompt.text for order in orders}
+    scored = {prompt.text for prompt in pair_prompts(kanji, 100, 0)} | {row.captions[0] for row in held_out}
+    assert {"cat", "house"} <= texts and not texts & scored
+    modern = {word for prompt in wild_prompts(None) for word in re.findall("[a-z]+", prompt.text.lower())}
+    assert "ferrari" in modern and not any(modern & set(order.prompt.text.split()) for order in orders
+                                           if not order.prompt.answers)
+    assert orders == choose_orders(config, tokenizer(words), rows, held_out)
+    assert 0.4 < sum(order.prompt.strokes is not None for order in orders) / len(orders) < 0.6
+
+
+def test_a_known_meaning_is_kept_only_with_a_part_of_its_kanji(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    free, meant = Order(Prompt("cat"), 0), Order(Prompt("mouth", (frozenset("口"),)), 0)
+    assert free.accepts(reading("十二")) and not free.accepts(reading("十二", well_formed=0.1))
+    assert meant.accepts(reading("口二")) and not meant.accepts(reading("十二"))
+
+
+def test_words_come_from_either_kind_of_vocabulary() -> None:
+    assert vocabulary(tokenizer()) == ["the", "ferrari", "cat", "dog", "moon", "house", "ten"]
+    assert vocabulary(tokenizer(("moo", "moon</w>", "a</w>", "!</w>"))) == ["moon"]
+
+
+@pytest.mark.parametrize(("harm", "words"), [
+    ("other settings", "another settings"), ("something else", "no set of drawings"),
+    ("no recogniser", "the judge cannot be loaded")])
+def test_what_cannot_be_drawn_is_said_and_nothing_is_touched(
+        harm: str, words: str, kanji: Path, base: Path, judge: Path, tmp_path: Path,
+        capsys: pytest.CaptureFixture) -> None:
+    flags = command(kanji, base, judge, tmp_path / "own")
+    if harm == "other settings":
+        assert self_training.main(flags) == 0
+        flags += ["--seed", "5"]
+    if harm == "something else":
+        (tmp_path / "own").mkdir()
+    if harm == "no recogniser":
+        flags = command(kanji, base, tmp_path / "none", tmp_path / "own")
+    before = sorted(tmp_path.rglob("*"))
+    assert self_training.main(flags) == 1
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith("error: ") and words in message
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_count_below_zero_is_refused(capsys: pytest.CaptureFixture) -> None:
+    for flags in (["--words", "-1"], ["--words", "0", "--meanings", "0"]):
+        with pytest.raises(SystemExit) as leaving:
+            self_training.main(["--recogniser", "x", *flags])
+        assert leaving.value.code == 2
