@@ -36,7 +36,7 @@ def pleased(monkeypatch: pytest.MonkeyPatch) -> None:
         return [reading("口十", 0.1 if number % 3 else 0.9, strokes=4.6) for number in range(len(pictures))]
 
     monkeypatch.setattr(Judge, "look", look)
-    monkeypatch.setattr(Order, "accepts", lambda _order, seen: seen.is_well_formed)
+    monkeypatch.setattr(Order, "accepts", lambda _order, seen, _least: seen.is_well_formed)
 
 
 def command(kanji: Path, base: Path, judge: Path, output: Path, *more: str) -> list[str]:
@@ -60,7 +60,6 @@ def test_what_is_kept_is_a_set_to_train_on_and_the_same_command_again_does_nothi
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_set(kanji: Path, base: Path, judge: Path, tmp_path: Path,
                                                         monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(self_training, "BATCHES_AT_ONCE", 1)
     monkeypatch.setattr(self_training, "batch_size_for", lambda _side: 6)
     assert self_training.main(command(kanji, base, judge, tmp_path / "whole")) == 0
 
@@ -104,8 +103,10 @@ def test_no_prompt_of_the_score_is_drawn(kanji: Path, judge: Path) -> None:
 def test_a_known_meaning_is_kept_only_with_a_part_of_its_kanji(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     free, meant = Order(Prompt("cat"), 0), Order(Prompt("mouth", (frozenset("口"),)), 0)
-    assert free.accepts(reading("十二")) and not free.accepts(reading("十二", well_formed=0.1))
-    assert meant.accepts(reading("口二")) and not meant.accepts(reading("十二"))
+    assert free.accepts(reading("十二"), 0.9)
+    assert not free.accepts(reading("十二"), 0.95)
+    assert not free.accepts(reading("十二", well_formed=0.4), 0.0)
+    assert meant.accepts(reading("口二"), 0.9) and not meant.accepts(reading("十二"), 0.9)
 
 
 def test_words_come_from_either_kind_of_vocabulary() -> None:
@@ -114,7 +115,7 @@ def test_words_come_from_either_kind_of_vocabulary() -> None:
 
 
 @pytest.mark.parametrize(("harm", "words"), [
-    ("other settings", "another settings"), ("something else", "no set of drawings"),
+    ("other settings", "settings (--seed)"), ("something else", "no set of drawings"),
     ("no recogniser", "the judge cannot be loaded")])
 def test_what_cannot_be_drawn_is_said_and_nothing_is_touched(
         harm: str, words: str, kanji: Path, base: Path, judge: Path, tmp_path: Path,

@@ -10,7 +10,8 @@ number of strokes; each kept drawing is labelled with the number that the recogn
 asked for. A known meaning is kept only where a part of a kanji of that meaning was found.
 
 The recogniser is one of its own seed, neither the judge nor the second one: those score the model that comes of it.
-No prompt of evaluate.py's `wild`, `heldout` and `pairs` is drawn, nor a single word of `wild`.
+No prompt of evaluate.py's sets `wild`, `heldout` and `pairs` is drawn, and no word of `wild` among the words. Those of
+`known` and `budget`, which are meanings of training kanji, are drawn.
 
 OUTPUT is an imagefolder (metadata.jsonl with file_name, text, strokes, kind "drawn"; manifest.json with settings and
 counts; README.md), there only when it is whole; a run that was stopped goes on with the same command.
@@ -53,7 +54,6 @@ with known_noise_off():
     from diffusers import StableDiffusionPipeline
     from transformers import PreTrainedTokenizerBase
 
-BATCHES_AT_ONCE = 4  # of the sampler's: nothing else is on the device
 TWO_WORDS = 0.25  # share of the words' orders that name two
 TAGGED = 0.5  # share of the orders that name a number of strokes
 LEAST_LETTERS = 3  # of a word
@@ -75,11 +75,15 @@ class SelfTrainingConfig(DrawingSettings):
     """Orders of words from the text encoder's vocabulary, a quarter of them two words."""
     meanings: int = 4000
     """Orders of meanings of everyday training kanji."""
+    least_well_formed: float = 0.995
+    """Probability of being well-formed, 0 to 1, from which on a drawing is kept, but at least the recogniser's own."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their ranges. Raises ValueError naming the flag."""
         super().__post_init__()
         self.require_at_least({"words": 0, "meanings": 0})
+        if not 0.0 <= self.least_well_formed < 1.0:
+            raise ValueError(f"--least_well_formed {self.least_well_formed}: must be between 0 and 1")
         if not self.words + self.meanings:
             raise ValueError("--words 0 and --meanings 0: there is nothing to draw")
 
@@ -91,10 +95,11 @@ class Order:
     prompt: Prompt
     seed: int
 
-    def accepts(self, reading: Reading) -> bool:
+    def accepts(self, reading: Reading, least_well_formed: float) -> bool:
         """Whether a drawing is good enough to learn from."""
         found = frozenset(part.original for part in reading.parts)
-        return reading.is_well_formed and (not self.prompt.answers or any(a & found for a in self.prompt.answers))
+        return (reading.is_well_formed and reading.well_formed >= least_well_formed
+                and (not self.prompt.answers or any(answer & found for answer in self.prompt.answers)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -185,7 +190,7 @@ def _draw(pipeline: StableDiffusionPipeline, recogniser: Judge, orders: Sequence
     use_fast_sampler(pipeline)
     empty = encode_prompts(pipeline, [""], device)
     side = pipeline.unet.config.sample_size
-    size = batch_size_for(side) * BATCHES_AT_ONCE
+    size = batch_size_for(side)
     for start in range(done, len(orders), size):
         batch = orders[start:start + size]
         asked = [order.prompt.text if order.prompt.strokes is None else with_stroke_tag(order.prompt.text,
@@ -198,7 +203,7 @@ def _draw(pipeline: StableDiffusionPipeline, recogniser: Judge, orders: Sequence
         lines = []
         for number, order, picture, reading in zip(range(start, start + size), batch, pictures,
                                                    recogniser.look(pictures), strict=False):
-            kept = order.accepts(reading)
+            kept = order.accepts(reading, config.least_well_formed)
             name = f"{number:06d}.png"
             if kept:
                 picture.save(folder / name)
@@ -237,8 +242,8 @@ def _finish(building: Path, output: Path, facts: dict[str, Any], done: Sequence[
                      "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
     write_atomically(building / "README.md", CARD.format(count=len(kept), attribution=model_card.DATA_ATTRIBUTION))
     write_atomically(building / "manifest.json", json.dumps(manifest, indent=1) + "\n")
-    (building / DRAWN).unlink()
     building.rename(output)
+    (output / DRAWN).unlink()
     return manifest
 
 
@@ -252,9 +257,13 @@ def _finished(output: Path, facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_others(folder: Path, there: dict[str, Any], facts: dict[str, Any]) -> None:
-    differing = [name for name, value in facts.items() if there.get(name) != value]
+    settings = there.get("settings", {})
+    differing = [f"--{name}" for name, value in facts["settings"].items()
+                 if name not in ("output", "device") and settings.get(name) != value]
+    differing += [name for name in ("model", "recogniser_sha256") if there.get(name) != facts[name]]
     if differing:
-        raise UserError(f"{folder}: was drawn with another {', '.join(differing)}; name another --output or remove it")
+        raise UserError(f"{folder}: was drawn with other settings ({', '.join(differing)}); name another --output or "
+                        "remove it")
 
 
 def _cycled(things: Sequence[Any], count: int, draw: random.Random) -> list[Any]:
