@@ -70,6 +70,25 @@ pipeline("Full Moon, 8 strokes", num_inference_steps={config.num_inference_steps
 """))
 
 
+def averaged_text(first: str, second: str, share: float) -> str:
+    """The card of an average of two models of the same base."""
+    front = ModelCardData(license="other", library_name="diffusers", pipeline_tag="text-to-image",
+                          tags=["stable-diffusion", "text-to-image", "kanji"]).to_yaml()
+    return f"""---
+{front}
+---
+
+# An average of two models
+
+`{Path(first).name}` and, with a share of {share:g}, `{Path(second).name}`, averaged by `training/average_models.py`.
+The licence is that of their base.
+
+## Data and attribution
+
+{DATA_ATTRIBUTION}
+"""
+
+
 def base_text(settings: TrainConfig) -> str:
     """The card of the embedded base's weights, whose UNet was trained with `settings`."""
     front = ModelCardData(license="cc-by-sa-4.0", library_name="diffusers", pipeline_tag="text-to-image",

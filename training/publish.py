@@ -41,7 +41,7 @@ def save_pipeline(config: TrainConfig, unet: UNet2DConditionModel, facts: dict[s
     dtype = torch.float16 if config.save_precision == "fp16" else torch.float32
     with known_noise_off():
         pipeline.to("cpu").to(dtype).save_pretrained(building, safe_serialization=True)
-    _forget_paths(building)
+    forget_paths(building)
     shutil.copy(grid, building / "samples.png")
     (building / "README.md").write_text(model_card.text(config, facts), encoding="utf8")
     shutil.rmtree(final, ignore_errors=True)
@@ -49,7 +49,7 @@ def save_pipeline(config: TrainConfig, unet: UNet2DConditionModel, facts: dict[s
     return final
 
 
-def _forget_paths(folder: Path) -> None:
+def forget_paths(folder: Path) -> None:
     """Take out of the configurations where the base lay: that says nothing to others, and tells of this machine."""
     for path in folder.rglob("*.json"):
         content = json.loads(path.read_text(encoding="utf8"))
