@@ -54,7 +54,7 @@ def test_what_is_kept_is_a_set_to_train_on_and_the_same_command_again_does_nothi
     assert {row.facts["kind"] for row in rows} == {"drawn"} and {row.strokes for row in rows} == {5}
     assert "KanjiVG" in (tmp_path / "own" / "README.md").read_text()
 
-    monkeypatch.setattr(self_training, "sample", None)
+    monkeypatch.setattr(SelfTrainingConfig, "sample", None)
     assert self_training.main(flags) == 0
 
 
@@ -63,7 +63,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_set(kanji: Path, base: Path,
     monkeypatch.setattr(self_training, "batch_size_for", lambda _side: 6)
     assert self_training.main(command(kanji, base, judge, tmp_path / "whole")) == 0
 
-    sample, batches = self_training.sample, []
+    sample, batches = SelfTrainingConfig.sample, []
 
     def once(*given: object, **named: object) -> object:
         if batches:
@@ -73,7 +73,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_set(kanji: Path, base: Path,
 
     flags = command(kanji, base, judge, tmp_path / "own")
     with monkeypatch.context() as patch:
-        patch.setattr(self_training, "sample", once)
+        patch.setattr(SelfTrainingConfig, "sample", once)
         assert self_training.main(flags) == 1
     assert not (tmp_path / "own").exists()
     log = tmp_path / ".own.part" / self_training.DRAWN

@@ -9,7 +9,6 @@ which generate.py, evaluate.py and the trainer take by name.
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,12 +23,11 @@ import torch
 import tyro
 
 import model_card
+import publish
 from bases import BaseError
 from command_line import UserError, parse
 from generate import load_model
-from publish import forget_paths
 from quiet import known_noise_off
-from run_folder import write_atomically
 
 with known_noise_off():
     from diffusers import StableDiffusionPipeline
@@ -60,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if config.output.exists():
             raise UserError(f"--output {config.output}: is there already; name another or remove it")
         first, second = (load_model(name) for name in config.models)
-        write(average(first, second, config.share), config)
+        publish.write_folder(average(first, second, config.share), torch.float16, config.output,
+                             model_card.averaged_text(*config.models, config.share))
     except (BaseError, UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -82,17 +81,6 @@ def average(first: StableDiffusionPipeline, second: StableDiffusionPipeline, sha
         raise UserError("the two models have UNets of different shapes, so they are not of the same base")
     first.unet.load_state_dict({name: torch.lerp(weight, other[name], share) for name, weight in own.items()})
     return first
-
-
-def write(pipeline: StableDiffusionPipeline, config: AverageConfig) -> None:
-    """Write the pipeline folder in fp16 with its card."""
-    building = config.output.with_name(f".tmp-{config.output.name}")
-    shutil.rmtree(building, ignore_errors=True)
-    with known_noise_off():
-        pipeline.to(torch.float16).save_pretrained(building, safe_serialization=True)
-    forget_paths(building)
-    write_atomically(building / "README.md", model_card.averaged_text(*config.models, config.share))
-    building.rename(config.output)
 
 
 def _alike(one: torch.nn.Module, other: torch.nn.Module) -> bool:

@@ -49,7 +49,7 @@ from prompt_sets import (
 from report_page import write_page
 from report_summary import summary
 from run_folder import write_atomically
-from sampling import batch_size_for, sample, use_fast_sampler
+from sampling import batch_size_for, use_fast_sampler
 from scores import Drawn, Real, balance, found_by_uses, part_found, score_real, score_set, share
 from stop_signals import Stopped, StopSignals
 
@@ -207,15 +207,12 @@ class Artist:
         """`seeds` pictures of each prompt; the noise depends on the seed, the set and the prompt alone."""
         orders = [(prompt, seed_of(self.config.seed, name, prompt.asked, turn))
                   for prompt in prompts for turn in range(seeds)]
-        side = self.pipeline.unet.config.sample_size
-        batch_size, pictures = batch_size_for(side), []
+        batch_size, pictures = batch_size_for(self.pipeline.unet.config.sample_size), []
         empty = encode_prompts(self.pipeline, [""], self.device)
         for start in range(0, len(orders), batch_size):
             batch = orders[start:start + batch_size]
             text = encode_prompts(self.pipeline, [prompt.asked for prompt, _ in batch], self.device)
-            pictures += sample(self.pipeline, text, empty, [seed for _, seed in batch], self.config.steps,
-                               self.config.guidance_scale, side * self.pipeline.vae_scale_factor,
-                               guided_share=self.config.guided_share)
+            pictures += self.config.sample(self.pipeline, text, empty, [seed for _, seed in batch])
             bar.update(len(batch))
         return [(prompt, seed, picture) for (prompt, seed), picture in zip(orders, pictures, strict=True)]
 

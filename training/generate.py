@@ -75,6 +75,12 @@ class DrawingSettings:
         if not 0.0 <= self.guided_share <= 1.0:
             raise ValueError(f"--guided_share {self.guided_share}: must be between 0 and 1")
 
+    def sample(self, pipeline: StableDiffusionPipeline, text: torch.Tensor, empty_text: torch.Tensor,
+               seeds: Sequence[int]) -> list[Image.Image]:
+        """Draw one picture for each row of `text` under these settings, of the model's own size; see sampling."""
+        return sample(pipeline, text, empty_text, seeds, self.steps, self.guidance_scale,
+                      pipeline.unet.config.sample_size * pipeline.vae_scale_factor, guided_share=self.guided_share)
+
     def require_at_least(self, least: Mapping[str, int]) -> None:
         """Raise ValueError naming the first flag whose value is too small."""
         for name, value in least.items():
@@ -211,14 +217,12 @@ def draw(pipeline: StableDiffusionPipeline, orders: Sequence[Order], config: Gen
     """The pictures of the orders, in order, drawn in batches under a progress bar."""
     use_fast_sampler(pipeline)
     text = encode_prompts(pipeline, [*(order.prompt for order in orders), ""], device)
-    side = pipeline.unet.config.sample_size
-    batch_size = batch_size_for(side)
+    batch_size = batch_size_for(pipeline.unet.config.sample_size)
     with tqdm(total=len(orders), desc="drawing", unit="picture") as bar:
         for start in range(0, len(orders), batch_size):
             batch = slice(start, start + batch_size)
-            pictures = sample(
-                pipeline, text[:-1][batch], text[-1:], [order.noise_seed for order in orders[batch]], config.steps,
-                config.guidance_scale, side * pipeline.vae_scale_factor, guided_share=config.guided_share)
+            pictures = config.sample(pipeline, text[:-1][batch], text[-1:],
+                                     [order.noise_seed for order in orders[batch]])
             bar.update(len(pictures))
             yield from pictures
 

@@ -126,6 +126,7 @@ def longer(settings: TrainConfig) -> str:
     """The command that trains the embedded base on as `settings` did, from its shipped weights."""
     return f"""\
 python training/train_text_to_image.py --preset tiny --output_dir runs/tiny-longer --max_train_steps 20000 \\
-  --train_batch_size {settings.train_batch_size} --learning_rate {settings.learning_rate:g} \\
+  --optimizer {settings.optimizer} --train_batch_size {settings.train_batch_size} \\
+  --learning_rate {settings.learning_rate:g} \\
   --lr_scheduler constant_with_warmup --lr_cooldown_steps 2000 --composed_share {settings.composed_share:g} \\
   --common_weight {settings.common_weight:g} --timestep_bias_strategy {settings.timestep_bias_strategy}"""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import save_file
 
 import model_card
@@ -27,11 +27,9 @@ class PublishError(Exception):
 def save_pipeline(config: TrainConfig, unet: UNet2DConditionModel, facts: dict[str, Any], grid: Path) -> Path:
     """Write `pipeline/` of the run folder: the base with the trained UNet, in safetensors, and its card with the grid.
 
-    The folder appears whole: it is written under a temporary name first. A LoRA is fused into the pipeline, and written
-    beside it as `lora/pytorch_lora_weights.safetensors` and, for other programs, `lora/kohya_lora.safetensors`.
+    A LoRA is fused into the pipeline, and written beside it as `lora/pytorch_lora_weights.safetensors` and, for other
+    programs, `lora/kohya_lora.safetensors`.
     """
-    final, building = config.output_dir / "pipeline", config.output_dir / ".tmp-pipeline"
-    shutil.rmtree(building, ignore_errors=True)
     pipeline = load_pipeline(config.pretrained_model_name_or_path, config.revision)
     if config.lora_rank is not None:
         _save_lora(unet, config.output_dir / "lora")
@@ -39,17 +37,29 @@ def save_pipeline(config: TrainConfig, unet: UNet2DConditionModel, facts: dict[s
     pipeline.unet.register_to_config(sample_size=config.resolution // pipeline.vae_scale_factor)  # what is drawn then
     use_fast_sampler(pipeline)
     dtype = torch.float16 if config.save_precision == "fp16" else torch.float32
+    return write_folder(pipeline, dtype, config.output_dir / "pipeline", model_card.text(config, facts), grid)
+
+
+def write_folder(pipeline: StableDiffusionPipeline, dtype: torch.dtype, final: Path, card: str,
+                 grid: Path | None = None) -> Path:
+    """Write a pipeline folder in safetensors with its card and, where there is one, the grid that the card shows.
+
+    It appears whole, in place of an older one, and says nothing of this machine.
+    """
+    building = final.with_name(f".tmp-{final.name}")
+    shutil.rmtree(building, ignore_errors=True)
     with known_noise_off():
         pipeline.to("cpu").to(dtype).save_pretrained(building, safe_serialization=True)
-    forget_paths(building)
-    shutil.copy(grid, building / "samples.png")
-    (building / "README.md").write_text(model_card.text(config, facts), encoding="utf8")
+    _forget_paths(building)
+    if grid is not None:
+        shutil.copy(grid, building / "samples.png")
+    (building / "README.md").write_text(card, encoding="utf8")
     shutil.rmtree(final, ignore_errors=True)
     building.rename(final)
     return final
 
 
-def forget_paths(folder: Path) -> None:
+def _forget_paths(folder: Path) -> None:
     """Take out of the configurations where the base lay: that says nothing to others, and tells of this machine."""
     for path in folder.rglob("*.json"):
         content = json.loads(path.read_text(encoding="utf8"))
@@ -72,7 +82,6 @@ def _plain_copy(trained: UNet2DConditionModel, base: UNet2DConditionModel) -> UN
 
 def _save_lora(unet: UNet2DConditionModel, folder: Path) -> None:
     """Write the adapter in two forms: that of `load_lora_weights`, and that of AUTOMATIC1111 and ComfyUI (kohya's)."""
-    from diffusers import StableDiffusionPipeline
     from diffusers.utils import convert_state_dict_to_diffusers, convert_state_dict_to_kohya
     from peft.utils import get_peft_model_state_dict
 

@@ -24,9 +24,8 @@ import random
 import re
 import shutil
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ from tqdm import tqdm
 
 import model_card
 from bases import BaseError
-from cache import encode_prompts, with_stroke_tag
+from cache import encode_prompts
 from captioned_dataset import DatasetError, Row, read_dataset
 from command_line import UserError, parse
 from generate import DrawingSettings, choose_device, load_model, model_facts
@@ -47,7 +46,7 @@ from judging import Judge, JudgeError, Reading
 from prompt_sets import Prompt, jouyou_strokes, known_prompts, pair_prompts, wild_prompts
 from quiet import known_noise_off
 from run_folder import write_atomically
-from sampling import batch_size_for, sample, use_fast_sampler
+from sampling import batch_size_for, use_fast_sampler
 from stop_signals import Stopped, StopSignals
 
 with known_noise_off():
@@ -170,9 +169,8 @@ def choose_orders(config: SelfTrainingConfig, tokenizer: PreTrainedTokenizerBase
             prompts.append(Prompt(text))
     prompts += _cycled(meanings, config.meanings, draw)
     draw.shuffle(prompts)
-    return [Order(Prompt(prompt.text, prompt.answers,
-                         strokes=draw.choice(budgets) if draw.random() < TAGGED else None), draw.getrandbits(62))
-            for prompt in prompts]
+    return [Order(replace(prompt, strokes=draw.choice(budgets) if draw.random() < TAGGED else None),
+                  draw.getrandbits(62)) for prompt in prompts]
 
 
 def vocabulary(tokenizer: PreTrainedTokenizerBase) -> list[str]:
@@ -189,17 +187,12 @@ def _draw(pipeline: StableDiffusionPipeline, recogniser: Judge, orders: Sequence
     """Draw the orders from number `done` on; for each batch a line an order. Kept pictures are saved first."""
     use_fast_sampler(pipeline)
     empty = encode_prompts(pipeline, [""], device)
-    side = pipeline.unet.config.sample_size
-    size = batch_size_for(side)
+    size = batch_size_for(pipeline.unet.config.sample_size)
     for start in range(done, len(orders), size):
         batch = orders[start:start + size]
-        asked = [order.prompt.text if order.prompt.strokes is None else with_stroke_tag(order.prompt.text,
-                 order.prompt.strokes) for order in batch]
-        text = encode_prompts(pipeline, asked, device)
+        text = encode_prompts(pipeline, [order.prompt.asked for order in batch], device)
         with torch.autocast(device.type, torch.bfloat16):
-            pictures = sample(pipeline, text, empty, [order.seed for order in batch], config.steps,
-                              config.guidance_scale, side * pipeline.vae_scale_factor,
-                              guided_share=config.guided_share)
+            pictures = config.sample(pipeline, text, empty, [order.seed for order in batch])
         lines = []
         for number, order, picture, reading in zip(range(start, start + size), batch, pictures,
                                                    recogniser.look(pictures), strict=False):
@@ -234,10 +227,10 @@ def _finish(building: Path, output: Path, facts: dict[str, Any], done: Sequence[
     kept = [line["row"] for line in done if line["kept"]]
     if not kept:
         raise UserError(f"none of {len(done)} drawings was good enough; the model needs more training first")
-    by_kind = Counter((line["meaning"], line["kept"]) for line in done)
+    meanings = [line["kept"] for line in done if line["meaning"]]
     manifest = {**facts, "drawn": len(done), "kept": len(kept),
-                **{f"{name}_{word}": by_kind[is_meaning, True] + (by_kind[is_meaning, False] if word == "drawn" else 0)
-                   for name, is_meaning in (("words", False), ("meanings", True)) for word in ("drawn", "kept")}}
+                "words_drawn": len(done) - len(meanings), "words_kept": len(kept) - sum(meanings),
+                "meanings_drawn": len(meanings), "meanings_kept": sum(meanings)}
     write_atomically(building / "metadata.jsonl",
                      "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
     write_atomically(building / "README.md", CARD.format(count=len(kept), attribution=model_card.DATA_ATTRIBUTION))
@@ -287,7 +280,8 @@ task_categories:
 # A model's own drawings
 
 {count} characters that a model of this project drew and that a recogniser found well-formed, with the words that they
-were drawn for and the strokes that it counts; manifest.json names both. None of them exists.
+were drawn for and the strokes that it counts; manifest.json names both. Most do not exist; those for known meanings may
+be real kanji.
 
 ## Attribution
 
