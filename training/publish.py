@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 
 import model_card
@@ -16,6 +16,9 @@ from bases import load_pipeline
 from config import TrainConfig
 from quiet import known_noise_off
 from sampling import use_fast_sampler
+
+with known_noise_off():
+    from diffusers import StableDiffusionPipeline
 
 KOHYA_FILE = "kohya_lora.safetensors"
 
