@@ -89,6 +89,18 @@ def test_a_row_without_a_stroke_count_is_never_tagged() -> None:
     assert not draws(rows=rows(strokes=None))[0].tagged.any()
 
 
+def test_a_rejected_row_is_marked_and_keeps_its_caption() -> None:
+    mixed = [*rows(20), *rows(20, kind="rejected")]
+    run = draws(rows=mixed, size=500)
+    drawn = [run[step] for step in range(8)]
+    for one in drawn:
+        assert torch.equal(one.rejected, one.rows >= 20) and not (one.dropped & one.rejected).any()
+    share = torch.cat([one.dropped[~one.rejected] for one in drawn]).float().mean().item()
+    assert share == pytest.approx(0.25, abs=0.03)
+    (batch,) = Batches(run, _Encoded(), 1.0, 500, 1, 0, torch.device("cpu")).at(0)
+    assert torch.equal(batch.rejected, (run[0].rows >= 20).nonzero().flatten())
+
+
 def test_two_threads_may_draw_from_different_epochs_at_once() -> None:
     run = draws(size=8)
     alone = {step: run[step].rows.tolist() for step in range(40)}

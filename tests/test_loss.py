@@ -46,6 +46,35 @@ def test_the_unet_sees_the_noised_latents_its_timesteps_and_the_text() -> None:
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_a_rejected_picture_is_led_away_from_as_far_as_the_plain_loss_leads_to_it(prediction_type: str) -> None:
+    latents, noise, timesteps, text = inputs()
+    text = text.expand(5)
+    before, now = torch.randn_like(latents), torch.randn_like(latents).requires_grad_()
+    told = []
+
+    def reference(noisy: torch.Tensor, *_: torch.Tensor, **__: object) -> tuple[torch.Tensor]:
+        told.append(len(noisy))
+        return (before[rejected],)
+
+    rejected = torch.tensor([1, 3])
+    loss = DiffusionLoss(DDPMScheduler(prediction_type=prediction_type), 5.0, CPU, reference)
+    plain = loss(lambda *_, **__: (now,), latents, noise, timesteps, text)
+    mixed = loss(lambda *_, **__: (now,), latents, noise, timesteps, text, rejected)
+    assert told == [2]
+    others = torch.tensor([0, 2, 4])
+    assert torch.equal(plain[others], mixed[others]) and not torch.isclose(plain[rejected], mixed[rejected]).any()
+
+    (to,), (away,) = (torch.autograd.grad(
+        loss(lambda *_, **__: (now,), latents, noise, timesteps, text, which).sum(), now) for which in (None, rejected))
+    at_the_base = before.clone().requires_grad_()
+    (to_base,), (away_base,) = (torch.autograd.grad(
+        loss(lambda *_, **__: (at_the_base,), latents, noise, timesteps, text, which).sum(), at_the_base)
+        for which in (None, rejected))
+    assert torch.allclose(away_base[rejected], -to_base[rejected], atol=1e-6)  # the base sets out the opposite way
+    assert torch.equal(to[others], away[others])
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 def test_the_weights_are_min_snr_as_diffusers_script_has_them(prediction_type: str) -> None:
     scheduler = DDPMScheduler(prediction_type=prediction_type, beta_schedule="scaled_linear")
     timesteps = torch.arange(0, 1000, 37)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,10 +13,10 @@ import pytest
 
 import self_training
 from captioned_dataset import read_dataset
-from judging import Judge
+from judging import Judge, Reading
 from prompt_sets import Prompt, pair_prompts, wild_prompts
 from recogniser_fixtures import reading, save_judge
-from self_training import Order, SelfTrainingConfig, choose_orders, vocabulary
+from self_training import BAD, DOUBTFUL, GOOD, OFF, Order, SelfTrainingConfig, choose, choose_orders, vocabulary
 
 TOKENS = ("[CLS]", "the", "ferrari", "##ing", "cat", "a", "dog", "moon", "house", "x1", "ten")
 
@@ -36,12 +37,12 @@ def pleased(monkeypatch: pytest.MonkeyPatch) -> None:
         return [reading("口十", 0.1 if number % 3 else 0.9, strokes=4.6) for number in range(len(pictures))]
 
     monkeypatch.setattr(Judge, "look", look)
-    monkeypatch.setattr(Order, "accepts", lambda _order, seen, _least: seen.is_well_formed)
+    monkeypatch.setattr(Order, "verdict", lambda _order, seen, _least: GOOD if seen.is_well_formed else BAD)
 
 
 def command(kanji: Path, base: Path, judge: Path, output: Path, *more: str) -> list[str]:
     return ["--model", str(base), "--train_data_dir", str(kanji), "--recogniser", str(judge), "--output", str(output),
-            "--device", "cpu", "--steps", "2", "--words", "4", "--meanings", "20", *more]
+            "--device", "cpu", "--steps", "2", "--words", "4", "--meanings", "12", "--pairs", "4", *more]
 
 
 def test_what_is_kept_is_a_set_to_train_on_and_the_same_command_again_does_nothing(
@@ -49,9 +50,14 @@ def test_what_is_kept_is_a_set_to_train_on_and_the_same_command_again_does_nothi
     flags = command(kanji, base, judge, tmp_path / "own")
     assert self_training.main(flags) == 0
     rows, manifest = read_dataset(tmp_path / "own"), json.loads((tmp_path / "own" / "manifest.json").read_text())
-    assert 0 < len(rows) == manifest["kept"] < manifest["drawn"]
-    assert manifest["words_drawn"] + manifest["meanings_drawn"] == manifest["drawn"]
-    assert {row.facts["kind"] for row in rows} == {"drawn"} and {row.strokes for row in rows} == {5}
+    kept, rejected = ([row for row in rows if row.facts["kind"] == kind] for kind in ("drawn", "rejected"))
+    assert len(kept) == manifest["kept"] > 0 and len(rejected) == manifest["rejected"] > 0
+    assert len(rows) == len(kept) + len(rejected) < manifest["drawn"]
+    for name in ("drawn", "kept", "rejected"):
+        assert sum(counts[name] for counts in manifest["kinds"].values()) == manifest[name]
+    assert manifest["kinds"].keys() == {"meanings", "pairs"}  # this base's vocabulary has no whole words
+    assert {row.strokes for row in kept} == {5} and {row.strokes for row in rejected} == {None}
+    assert len(list((tmp_path / "own").glob("*.png"))) == len(rows)
     assert "KanjiVG" in (tmp_path / "own" / "README.md").read_text()
 
     monkeypatch.setattr(SelfTrainingConfig, "sample", None)
@@ -77,7 +83,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_set(kanji: Path, base: Path,
         assert self_training.main(flags) == 1
     assert not (tmp_path / "own").exists()
     log = tmp_path / ".own.part" / self_training.DRAWN
-    log.write_text(log.read_text() + '{"kept": tr')  # torn by a kill
+    log.write_text(log.read_text() + '{"kind": "wo')  # torn by a kill
     assert self_training.main(flags) == 0
     assert not log.parent.exists()
     for path in (tmp_path / "whole").iterdir():
@@ -88,25 +94,55 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_set(kanji: Path, base: Path,
 def test_no_prompt_of_the_score_is_drawn(kanji: Path, judge: Path) -> None:
     rows, held_out = read_dataset(kanji, progress=False), read_dataset(kanji, "test", progress=False)
     words = [*TOKENS, *(row.captions[0].split()[0] for row in held_out)]
-    config = SelfTrainingConfig(recogniser=judge, train_data_dir=kanji, words=400, meanings=50)
+    config = SelfTrainingConfig(recogniser=judge, train_data_dir=kanji, words=400, meanings=50, pairs=50, drawings=3)
     orders = choose_orders(config, tokenizer(words), rows, held_out)
     texts = {order.prompt.text for order in orders}
     scored = {prompt.text for prompt in pair_prompts(kanji, 100, 0)} | {row.captions[0] for row in held_out}
     assert {"cat", "house"} <= texts and not texts & scored
     modern = {word for prompt in wild_prompts(None) for word in re.findall("[a-z]+", prompt.text.lower())}
     assert "ferrari" in modern and not any(modern & set(order.prompt.text.split()) for order in orders
-                                           if not order.prompt.answers)
+                                           if order.kind == "words")
+    composed = {row.captions[0] for row in rows if row.is_composed}
+    assert {order.prompt.text for order in orders if order.kind == "pairs"} == composed
+    groups = {order.group: [other for other in orders if other.group == order.group] for order in orders}
+    assert {len(group) for group in groups.values()} == {3}
+    assert all(len({order.prompt for order in group}) == 1 and len({order.seed for order in group}) == 3
+               for group in groups.values())
     assert orders == choose_orders(config, tokenizer(words), rows, held_out)
     assert 0.4 < sum(order.prompt.strokes is not None for order in orders) / len(orders) < 0.6
 
 
-def test_a_known_meaning_is_kept_only_with_a_part_of_its_kanji(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_good_drawing_is_well_formed_shows_its_parts_and_has_its_strokes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    free, meant = Order(Prompt("cat"), 0), Order(Prompt("mouth", (frozenset("口"),)), 0)
-    assert free.accepts(reading("十二"), 0.9)
-    assert not free.accepts(reading("十二"), 0.95)
-    assert not free.accepts(reading("十二", well_formed=0.4), 0.0)
-    assert meant.accepts(reading("口二"), 0.9) and not meant.accepts(reading("十二"), 0.9)
+
+    def verdict(prompt: Prompt, seen: Reading, least: float = 0.9, kind: str = "meanings") -> str:
+        return Order(prompt, 0, 0, kind).verdict(seen, least)
+
+    free, mouth, both = Prompt("cat"), Prompt("mouth", (frozenset("口"),)), Prompt("mouth ten", (frozenset("口十"),))
+    assert verdict(free, reading("十二")) == GOOD
+    assert verdict(free, reading("十二"), 0.95) == DOUBTFUL
+    assert verdict(free, reading("十二", well_formed=0.4), 0.0) == BAD
+    assert verdict(mouth, reading("口二")) == GOOD and verdict(mouth, reading("十二")) == BAD
+    assert verdict(both, reading("口十"), kind="pairs") == GOOD and verdict(both, reading("口二"), kind="pairs") == BAD
+    six = replace(free, strokes=6)
+    assert verdict(six, reading(strokes=5.0)) == GOOD and verdict(six, reading(strokes=8.0)) == OFF
+    assert verdict(six, reading(strokes=8.0), 0.95) == BAD
+
+
+def test_of_a_prompt_with_good_drawings_the_clear_failures_are_rejected() -> None:
+    def kinds(*verdicts: str) -> list[str | None]:
+        lines = [{"group": 7, "verdict": verdict, "file_name": f"{number}.png", "text": "cat",
+                  "asked": "cat, 5 strokes", "strokes": 8} for number, verdict in enumerate(verdicts)]
+        other = {**lines[0], "group": 8, "verdict": GOOD}  # of another prompt: it changes nothing
+        return [row and row["kind"] for row in choose([*lines, other])[:-1]]
+
+    assert kinds(GOOD, BAD, OFF, DOUBTFUL) == ["drawn", "rejected", "rejected", None]
+    assert kinds(OFF, BAD, DOUBTFUL) == ["drawn", None, None]
+    kept, rejected = choose([
+        {"group": 1, "verdict": verdict, "file_name": "1.png", "text": "cat", "asked": "cat, 5 strokes", "strokes": 8}
+        for verdict in (GOOD, BAD)])
+    assert (kept["text"], kept["strokes"]) == ("cat", 8)
+    assert (rejected["text"], rejected["strokes"]) == ("cat, 5 strokes", None)
 
 
 def test_words_come_from_either_kind_of_vocabulary() -> None:
@@ -136,7 +172,7 @@ def test_what_cannot_be_drawn_is_said_and_nothing_is_touched(
 
 
 def test_a_count_below_zero_is_refused(capsys: pytest.CaptureFixture) -> None:
-    for flags in (["--words", "-1"], ["--words", "0", "--meanings", "0"]):
+    for flags in (["--words", "-1"], ["--drawings", "0"], ["--words", "0", "--meanings", "0", "--pairs", "0"]):
         with pytest.raises(SystemExit) as leaving:
             self_training.main(["--recogniser", "x", *flags])
         assert leaving.value.code == 2

@@ -21,7 +21,10 @@ from safetensors.torch import load_file
 import checkpoints
 import publish
 from bases import load_pipeline
+from cache import encode_prompts
+from captioned_dataset import Row, load_picture, read_dataset
 from learner import Learner
+from loss import DiffusionLoss
 from quiet import known_noise_off
 from training_fixtures import command_line, metrics, run_main, same_tensors, save_base, save_dataset, small_config
 from training_run import TrainingError, _latent_shape
@@ -65,8 +68,8 @@ def test_every_kind_of_base_trains_and_is_sampled_from(base: str, bench: Path, t
     assert picture.mode == ("L" if base == "grey" else "RGB")
 
 
-def test_a_second_folder_is_mixed_in_at_its_share(bench: Path, tmp_path: Path) -> None:
-    extra = save_dataset(tmp_path / "extra", count=5)
+def test_other_folders_are_mixed_in_at_their_share(bench: Path, tmp_path: Path) -> None:
+    extra = save_dataset(tmp_path / "extra", count=3), save_dataset(tmp_path / "more", count=2)
     seen = tmp_path / "seen"
 
     def watch() -> None:
@@ -87,11 +90,45 @@ def test_a_second_folder_is_mixed_in_at_its_share(bench: Path, tmp_path: Path) -
     rows = [int(row) for row in seen.read_text().split()]
     assert max(rows) < 12 + 5 and sum(row >= 12 for row in rows) / len(rows) == pytest.approx(0.4, abs=0.05)
     card = (tmp_path / "run/pipeline/README.md").read_text()
-    assert "extra_share" in card and str(extra) not in card
+    assert "extra_share" in card and str(tmp_path) not in card
 
     longer = config_of(bench, tmp_path / "run", max_train_steps=60)
     ended = run_main(longer, tmp_path / "log")
     assert ended.status == 1 and "dataset_sha256" in ended.output
+
+
+def loss_on(rows: list[Row], unet: torch.nn.Module, pipeline: StableDiffusionPipeline) -> float:
+    """The loss of a UNet on the rows' pictures and captions, over all timesteps, with fixed noise."""
+    draw = torch.Generator().manual_seed(0)
+    cpu, channels = torch.device("cpu"), pipeline.vae.config.in_channels
+    pictures = torch.stack([torch.from_numpy(load_picture(row.path, 32, channels)) for row in rows])
+    loss, losses = DiffusionLoss(pipeline.scheduler, None, cpu), []
+    with torch.no_grad():
+        latents = pipeline.vae.encode(pictures).latent_dist.mean * pipeline.vae.config.scaling_factor
+        text = encode_prompts(pipeline, [row.captions[0] for row in rows], cpu)
+        for timestep in range(20, 1000, 70):
+            noise = torch.randn(latents.shape, generator=draw)
+            losses.append(loss(unet, latents, noise, torch.full((len(rows),), timestep), text))
+    return torch.stack(losses).mean().item()
+
+
+def test_a_run_leads_away_from_rejected_pictures(bench: Path, tmp_path: Path) -> None:
+    """The same pictures, kept or rejected: the loss on them falls in one run and rises in the other."""
+    after = {}
+    for kind in ("drawn", "rejected"):
+        extra = save_dataset(tmp_path / kind, count=5)
+        metadata = next(extra.rglob("metadata.jsonl"))
+        lines = [json.loads(line) for line in metadata.read_text().splitlines()]
+        metadata.write_text("".join(json.dumps({**line, "kind": kind}) + "\n" for line in lines))
+        config = config_of(bench, tmp_path / f"run-{kind}", extra_data_dir=(extra,), extra_share=0.9,
+                           max_train_steps=12, learning_rate=1e-3, lr_scheduler="constant", use_ema=False)
+        ended = run_main(config, tmp_path / "log")
+        assert ended.status == 0, ended.output
+        trained = load_pipeline(str(config.output_dir / "pipeline"))
+        after[kind] = loss_on(read_dataset(extra, progress=False), trained.unet, trained)
+    base = load_pipeline(config.pretrained_model_name_or_path)
+    before = loss_on(read_dataset(extra, progress=False), base.unet, base)
+    assert after["drawn"] < before < after["rejected"]
 
 
 def test_the_run_folder_tells_what_was_done(bench: Path, tmp_path: Path) -> None:

@@ -16,13 +16,15 @@ from draws import Draws
 class Batch:
     """One process's share of one accumulation step, on the device.
 
-    latents: fp32 (B, C, h, w), scaled; noise: the same shape; timesteps: int64 (B,); text: (B, tokens, width).
+    latents: fp32 (B, C, h, w), scaled; noise: the same shape; timesteps: int64 (B,); text: (B, tokens, width);
+    rejected: int64 (R,), the places in the batch of pictures to be led away from.
     """
 
     latents: torch.Tensor
     noise: torch.Tensor
     timesteps: torch.Tensor
     text: torch.Tensor
+    rejected: torch.Tensor
 
 
 class Batches:
@@ -55,7 +57,8 @@ class Batches:
             mean, std = self._encoded.moments(share.rows).unbind(1)
             latents = (mean + std * self._move(share.posterior_noise)) * self._scaling_factor
             text = self._encoded.text(share.rows, share.caption, share.tagged, share.dropped)
-            batches.append(Batch(latents, self._move(share.noise), self._move(share.timesteps), text))
+            batches.append(Batch(latents, self._move(share.noise), self._move(share.timesteps), text,
+                                 self._move(share.rejected.nonzero().flatten())))
         return batches
 
     def _move(self, tensor: torch.Tensor) -> torch.Tensor:

@@ -49,6 +49,11 @@ class Row:
         return self.facts.get("kind") == "composed"
 
     @property
+    def is_rejected(self) -> bool:
+        """Whether it is a drawing to be led away from: one of a model's own that a recogniser refused."""
+        return self.facts.get("kind") == "rejected"
+
+    @property
     def is_common(self) -> bool:
         """Whether it is a character of everyday use: in KANJIDIC2's grades or its 2,501 most frequent."""
         return self.grade is not None or self.facts.get("frequency") is not None

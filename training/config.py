@@ -29,8 +29,8 @@ class TrainConfig:
     """The metadata column that names the picture."""
     caption_column: str | None = None
     """The column with the caption, or with a list of captions; by default `captions`, else `text`."""
-    extra_data_dir: Path | None = None
-    """A second imagefolder to mix in, such as self_training.py makes; its column `captions` or `text` is read."""
+    extra_data_dir: tuple[Path, ...] = ()
+    """Other imagefolders to mix in, such as self_training.py makes; their column `captions` or `text` is read."""
     output_dir: Path = Path("runs/tiny")
     """The run folder. The same command again goes on where it stopped."""
     cache_dir: Path = Path("runs/cache")
@@ -48,7 +48,7 @@ class TrainConfig:
     composed_share: float = 0.5
     """Share of composed characters in what is drawn, 0 to 1, where the set has them."""
     extra_share: float = 0.2
-    """Share of the second folder's pictures in what is drawn, above 0 and below 1; each of them as often as another."""
+    """Share of the other folders' pictures in what is drawn, above 0 and below 1; each of them as often as another."""
     common_weight: float = 3.0
     """How many times as often a character of everyday use is drawn as a rare one; 1 turns the whole lean off."""
     timestep_bias_strategy: Literal["none", "earlier", "later"] = "none"
@@ -195,7 +195,7 @@ def with_epochs(config: TrainConfig, rows: int, processes: int) -> TrainConfig:
 def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
-    return list(value) if isinstance(value, tuple) else value
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _require(holds: bool, name: str, value: Any, wanted: str) -> None:

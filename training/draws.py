@@ -40,8 +40,9 @@ def generator(seed: int, step: int, purpose: Purpose) -> torch.Generator:
 class StepDraws:
     """What one optimizer update of `size` samples (all processes and accumulation steps together) is drawn to see.
 
-    rows, caption: int64 (size,), the row and which of its captions; dropped, tagged: bool (size,), whether the
-    caption is left out (for guidance) and whether it carries the stroke count; timesteps: int64 (size,);
+    rows, caption: int64 (size,), the row and which of its captions; dropped, tagged, rejected: bool (size,), whether
+    the caption is left out (for guidance), whether it carries the stroke count, and whether the picture is one to be
+    led away from, whose caption is never left out; timesteps: int64 (size,);
     posterior_noise, noise: float32 (size, *latent_shape), standard normal, for the VAE's sample and the diffusion.
     """
 
@@ -49,6 +50,7 @@ class StepDraws:
     caption: torch.Tensor
     dropped: torch.Tensor
     tagged: torch.Tensor
+    rejected: torch.Tensor
     timesteps: torch.Tensor
     posterior_noise: torch.Tensor
     noise: torch.Tensor
@@ -73,6 +75,7 @@ class Draws:
         self.noise_offset, self.weights = noise_offset, weights
         self.caption_counts = torch.tensor([len(row.captions) for row in rows])
         self.can_tag = torch.tensor([row.strokes is not None for row in rows])
+        self.is_rejected = torch.tensor([row.is_rejected for row in rows])
         self._last_order: tuple[int, torch.Tensor] | None = None  # an epoch and its rows, kept for the next step
 
     def __getitem__(self, step: int) -> StepDraws:
@@ -87,6 +90,7 @@ class Draws:
             caption=caption,
             dropped=dropped,
             tagged=tagged,
+            rejected=self.is_rejected[rows],
             timesteps=torch.multinomial(self.timestep_weights, self.size, replacement=True,
                                         generator=generator(self.seed, step, Purpose.TIMESTEPS)),
             posterior_noise=self._normal(step, Purpose.POSTERIOR, self.latent_shape),
@@ -110,7 +114,8 @@ class Draws:
         chance = torch.rand((3, self.size), generator=generator(self.seed, step, Purpose.CAPTIONS))
         counts = self.caption_counts[rows]
         caption = torch.minimum((chance[0] * counts).long(), counts - 1)
-        return rows, caption, chance[1] < self.dropout, (chance[2] < self.tag_share) & self.can_tag[rows]
+        dropped = (chance[1] < self.dropout) & ~self.is_rejected[rows]
+        return rows, caption, dropped, (chance[2] < self.tag_share) & self.can_tag[rows]
 
     def _rows(self, step: int) -> torch.Tensor:
         """The rows of a step: the next `size` of an endless sequence of epochs."""

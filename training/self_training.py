@@ -1,20 +1,23 @@
-"""Draw characters with a model, keep those that a recogniser finds good, and write them as a set to train it on.
+"""Draw characters with a model, let a recogniser choose, and write a set to train the model on: what to do, what not.
 
     python training/train_recogniser.py --seed 2 --steps 3000 --redrawn 1200 --output_dir runs/third
     python training/self_training.py --model tiny --recogniser runs/third/weights --output data/own
     python training/train_text_to_image.py --preset tiny --extra_data_dir data/own --output_dir runs/tiny-own
 
-Rejection sampling (as in RAFT, arXiv 2304.06767): words that no kanji means have no picture to learn from, so the model
-wavers between several and draws a mixture. What it drew well is a picture to learn from. Half of the orders name a
-number of strokes; each kept drawing is labelled with the number that the recogniser counts in it, not with the one
-asked for. A known meaning is kept only where a part of a kanji of that meaning was found.
+Words that no kanji means have no picture to learn from, so the model wavers between several and draws a mixture. What
+it drew well is a picture to learn from (RAFT, arXiv 2304.06767); what it drew badly for the same prompt is one to be
+led away from (DiffusionNFT, arXiv 2509.16117). Half of the prompts name a number of strokes. A drawing is good where it
+is well-formed, shows a part of a kanji of that meaning, or both parts of a composed character's caption, and has the
+number of strokes. Of a prompt with good drawings those that clearly fail are rejected; of one with none, those that
+fail by their strokes alone are kept. A kept drawing is labelled with the strokes that the recogniser counts, a rejected
+one has the prompt as it was asked.
 
 The recogniser is one of its own seed, neither the judge nor the second one: those score the model that comes of it.
 No prompt of evaluate.py's sets `wild`, `heldout` and `pairs` is drawn, and no word of `wild` among the words. Those of
 `known` and `budget`, which are meanings of training kanji, are drawn.
 
-OUTPUT is an imagefolder (metadata.jsonl with file_name, text, strokes, kind "drawn"; manifest.json with settings and
-counts; README.md), there only when it is whole; a run that was stopped goes on with the same command.
+OUTPUT is an imagefolder (metadata.jsonl with file_name, text, strokes, kind "drawn" or "rejected"; manifest.json with
+settings and counts; README.md), there only when it is whole; a run that was stopped goes on with the same command.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ import random
 import re
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -43,7 +47,7 @@ from captioned_dataset import DatasetError, Row, read_dataset
 from command_line import UserError, parse
 from generate import DrawingSettings, choose_device, load_model, model_facts
 from judging import Judge, JudgeError, Reading
-from prompt_sets import Prompt, jouyou_strokes, known_prompts, pair_prompts, wild_prompts
+from prompt_sets import Prompt, forms, jouyou_strokes, known_prompts, pair_prompts, wild_prompts
 from quiet import known_noise_off
 from run_folder import write_atomically
 from sampling import batch_size_for, use_fast_sampler
@@ -53,10 +57,13 @@ with known_noise_off():
     from diffusers import StableDiffusionPipeline
     from transformers import PreTrainedTokenizerBase
 
-TWO_WORDS = 0.25  # share of the words' orders that name two
-TAGGED = 0.5  # share of the orders that name a number of strokes
+TWO_WORDS = 0.25  # share of the words' prompts that name two
+TAGGED = 0.5  # share of the prompts that name a number of strokes
+STROKES_OFF = 1  # by so many a good drawing may miss the number
 LEAST_LETTERS = 3  # of a word
 DRAWN = "drawn.jsonl"  # what was drawn so far, a line each
+GOOD, OFF, DOUBTFUL, BAD = "good", "off", "doubtful", "bad"  # what a recogniser finds of a drawing
+DRAWING, REJECTED = "drawn", "rejected"  # the kinds of rows
 UNLIMITED = 10**9
 
 
@@ -70,35 +77,50 @@ class SelfTrainingConfig(DrawingSettings):
     """The dataset folder whose meanings are drawn, and whose held-out ones are not."""
     output: Path = Path("data/own")
     """The folder to write."""
-    words: int = 6000
-    """Orders of words from the text encoder's vocabulary, a quarter of them two words."""
-    meanings: int = 4000
-    """Orders of meanings of everyday training kanji."""
+    words: int = 2000
+    """Prompts of words from the text encoder's vocabulary, a quarter of them two words."""
+    meanings: int = 2000
+    """Prompts that are meanings of everyday training kanji."""
+    pairs: int = 1000
+    """Prompts that are captions of composed characters: two concepts."""
+    drawings: int = 2
+    """Drawings of each prompt, of which some may be good and others not."""
     least_well_formed: float = 0.995
-    """Probability of being well-formed, 0 to 1, from which on a drawing is kept, but at least the recogniser's own."""
+    """Probability of being well-formed, 0 to 1, from which on a drawing is good, but at least the recogniser's own."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their ranges. Raises ValueError naming the flag."""
         super().__post_init__()
-        self.require_at_least({"words": 0, "meanings": 0})
+        self.require_at_least({"words": 0, "meanings": 0, "pairs": 0, "drawings": 1})
         if not 0.0 <= self.least_well_formed < 1.0:
             raise ValueError(f"--least_well_formed {self.least_well_formed}: must be between 0 and 1")
-        if not self.words + self.meanings:
-            raise ValueError("--words 0 and --meanings 0: there is nothing to draw")
+        if not self.words + self.meanings + self.pairs:
+            raise ValueError("--words 0, --meanings 0 and --pairs 0: there is nothing to draw")
 
 
 @dataclass(frozen=True)
 class Order:
-    """One picture to draw. The prompt's `answers` say which parts would be right; without any, all are."""
+    """One picture to draw. The prompt's `answers` say which parts would be right; without any, all are.
+
+    group: the prompt's number, which its drawings share; kind: "words", "meanings" or "pairs".
+    """
 
     prompt: Prompt
     seed: int
+    group: int
+    kind: str
 
-    def accepts(self, reading: Reading, least_well_formed: float) -> bool:
-        """Whether a drawing is good enough to learn from."""
+    def verdict(self, reading: Reading, least_well_formed: float) -> str:
+        """What the reading says of a drawing: GOOD, OFF where only the strokes fail, DOUBTFUL (hardly good), or BAD."""
         found = frozenset(part.original for part in reading.parts)
-        return (reading.is_well_formed and reading.well_formed >= least_well_formed
-                and (not self.prompt.answers or any(answer & found for answer in self.prompt.answers)))
+        shown = [answer <= found if self.kind == "pairs" else answer & found for answer in self.prompt.answers]
+        budget = self.prompt.strokes
+        in_budget = budget is None or abs(round(reading.strokes) - budget) <= STROKES_OFF
+        if not reading.is_well_formed or (shown and not any(shown)):
+            return BAD
+        if reading.well_formed >= least_well_formed:
+            return GOOD if in_budget else OFF
+        return DOUBTFUL if in_budget else BAD
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -114,7 +136,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Stopped as stopped:
         print(f"stopped by {stopped}; the same command goes on from here", file=sys.stderr)
         return stopped.exit_status
-    print(f"{config.output}: {manifest['kept']} of {manifest['drawn']} drawings were kept. To train on them:\n"
+    print(f"{config.output}: of {manifest['drawn']} drawings {manifest['kept']} were kept and {manifest['rejected']} "
+          "are there to be led away from. To train on them:\n"
           f"python training/train_text_to_image.py --preset tiny --extra_data_dir {config.output} "
           "--output_dir runs/tiny-own")
     return 0
@@ -147,30 +170,36 @@ def make_set(config: SelfTrainingConfig, stop: StopSignals) -> dict[str, Any]:
                 log.flush()
                 done += lines
             bar.update(len(lines))
-            bar.set_postfix(kept=sum(line["kept"] for line in done))
+            bar.set_postfix(good=sum(line["verdict"] == GOOD for line in done))
     return _finish(building, config.output, facts, done)
 
 
 def choose_orders(config: SelfTrainingConfig, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row],
                   held_out: Sequence[Row]) -> list[Order]:
-    """What to draw, in the order in which it is drawn: a function of the seed."""
+    """What to draw, in the order in which it is drawn, a prompt's drawings together: a function of the seed."""
     draw = random.Random(config.seed)
     asked = {prompt.text.lower() for prompt in pair_prompts(config.train_data_dir, UNLIMITED, 0)}
     asked |= {caption.lower() for row in held_out for caption in row.captions}
     modern = {word for prompt in wild_prompts(None) for word in _words(prompt.text)}
     words = [word for word in vocabulary(tokenizer) if word not in modern]
     meanings = [prompt for prompt in known_prompts(rows, UNLIMITED, 0) if prompt.text.lower() not in asked]
+    pairs = [Prompt(caption, (forms(row),)) for row in rows if row.is_composed for caption in row.captions
+             if caption.lower() not in asked]
     budgets = sorted(jouyou_strokes(rows)) or [8]
 
     prompts = []
     for word in _cycled(words, config.words, draw):
         text = f"{word} {draw.choice(words)}" if draw.random() < TWO_WORDS else word
         if text not in asked:
-            prompts.append(Prompt(text))
-    prompts += _cycled(meanings, config.meanings, draw)
+            prompts.append(("words", Prompt(text)))
+    prompts += [("meanings", prompt) for prompt in _cycled(meanings, config.meanings, draw)]
+    prompts += [("pairs", prompt) for prompt in _cycled(pairs, config.pairs, draw)]
     draw.shuffle(prompts)
-    return [Order(replace(prompt, strokes=draw.choice(budgets) if draw.random() < TAGGED else None),
-                  draw.getrandbits(62)) for prompt in prompts]
+    orders = []
+    for group, (kind, prompt) in enumerate(prompts):
+        ordered = replace(prompt, strokes=draw.choice(budgets) if draw.random() < TAGGED else None)
+        orders += [Order(ordered, draw.getrandbits(62), group, kind) for _ in range(config.drawings)]
+    return orders
 
 
 def vocabulary(tokenizer: PreTrainedTokenizerBase) -> list[str]:
@@ -184,7 +213,7 @@ def vocabulary(tokenizer: PreTrainedTokenizerBase) -> list[str]:
 
 def _draw(pipeline: StableDiffusionPipeline, recogniser: Judge, orders: Sequence[Order], done: int,
           config: SelfTrainingConfig, device: torch.device, folder: Path) -> Iterator[list[dict[str, Any]]]:
-    """Draw the orders from number `done` on; for each batch a line an order. Kept pictures are saved first."""
+    """Draw the orders from number `done` on; for each batch a line an order. The pictures are saved first."""
     use_fast_sampler(pipeline)
     empty = encode_prompts(pipeline, [""], device)
     size = batch_size_for(pipeline.unet.config.sample_size)
@@ -196,13 +225,12 @@ def _draw(pipeline: StableDiffusionPipeline, recogniser: Judge, orders: Sequence
         lines = []
         for number, order, picture, reading in zip(range(start, start + size), batch, pictures,
                                                    recogniser.look(pictures), strict=False):
-            kept = order.accepts(reading, config.least_well_formed)
             name = f"{number:06d}.png"
-            if kept:
-                picture.save(folder / name)
-            lines.append({"kept": kept, "meaning": bool(order.prompt.answers), "row": {
-                "file_name": name, "text": order.prompt.text, "strokes": max(1, round(reading.strokes)),
-                "kind": "drawn"}})
+            picture.save(folder / name)
+            lines.append({"kind": order.kind, "group": order.group,
+                          "verdict": order.verdict(reading, config.least_well_formed), "file_name": name,
+                          "text": order.prompt.text, "asked": order.prompt.asked,
+                          "strokes": max(1, round(reading.strokes))})
         yield lines
 
 
@@ -223,21 +251,44 @@ def _begin(building: Path, facts: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _finish(building: Path, output: Path, facts: dict[str, Any], done: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Write metadata, manifest and card, and give the folder its name."""
-    kept = [line["row"] for line in done if line["kept"]]
+    """Write metadata, manifest and card, remove what is neither kept nor rejected, and give the folder its name."""
+    chosen = choose(done)
+    drawn, kept, rejected = Counter(line["kind"] for line in done), Counter(), Counter()
+    for line, row in zip(done, chosen, strict=True):
+        if row is None:
+            (building / line["file_name"]).unlink(missing_ok=True)
+        else:
+            (rejected if row["kind"] == REJECTED else kept)[line["kind"]] += 1
     if not kept:
         raise UserError(f"none of {len(done)} drawings was good enough; the model needs more training first")
-    meanings = [line["kept"] for line in done if line["meaning"]]
-    manifest = {**facts, "drawn": len(done), "kept": len(kept),
-                "words_drawn": len(done) - len(meanings), "words_kept": len(kept) - sum(meanings),
-                "meanings_drawn": len(meanings), "meanings_kept": sum(meanings)}
+    manifest = {**facts, "drawn": len(done), "kept": kept.total(), "rejected": rejected.total(), "kinds": {
+        kind: {"drawn": drawn[kind], "kept": kept[kind], "rejected": rejected[kind]} for kind in sorted(drawn)}}
     write_atomically(building / "metadata.jsonl",
-                     "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
-    write_atomically(building / "README.md", CARD.format(count=len(kept), attribution=model_card.DATA_ATTRIBUTION))
+                     "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in chosen if row))
+    write_atomically(building / "README.md", CARD.format(kept=kept.total(), rejected=rejected.total(),
+                                                         attribution=model_card.DATA_ATTRIBUTION))
     write_atomically(building / "manifest.json", json.dumps(manifest, indent=1) + "\n")
     building.rename(output)
     (output / DRAWN).unlink()
     return manifest
+
+
+def choose(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any] | None]:
+    """What becomes of each drawing: a row of the set, or None where it teaches nothing.
+
+    Where a prompt has good drawings, these are kept and its others rejected; where it has none, those are kept that
+    fail by their strokes alone.
+    """
+    with_good = {line["group"] for line in lines if line["verdict"] == GOOD}
+    rows: list[dict[str, Any] | None] = []
+    for line in lines:
+        row, verdict, has_good = None, line["verdict"], line["group"] in with_good
+        if verdict == GOOD or (verdict == OFF and not has_good):
+            row = {"file_name": line["file_name"], "text": line["text"], "strokes": line["strokes"], "kind": DRAWING}
+        elif verdict != DOUBTFUL and has_good:
+            row = {"file_name": line["file_name"], "text": line["asked"], "strokes": None, "kind": REJECTED}
+        rows.append(row)
+    return rows
 
 
 def _finished(output: Path, facts: dict[str, Any]) -> dict[str, Any]:
@@ -279,9 +330,10 @@ task_categories:
 
 # A model's own drawings
 
-{count} characters that a model of this project drew and that a recogniser found well-formed, with the words that they
-were drawn for and the strokes that it counts; manifest.json names both. Most do not exist; those for known meanings may
-be real kanji.
+{kept} characters (kind "drawn") that a model of this project drew and that a recogniser found well-formed, with the
+words that they were drawn for and the strokes that it counts; manifest.json names both. Most do not exist; those for
+known meanings may be real kanji. Beside them {rejected} (kind "rejected") that it drew for the same prompts and that
+fail: what is trained on this set is led away from these.
 
 ## Attribution
 

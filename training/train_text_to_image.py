@@ -82,8 +82,8 @@ def train(config: TrainConfig) -> Path:
                 publish.check(config)
             rows = read_dataset(config.train_data_dir, "train", config.image_column, config.caption_column,
                                 progress=accelerator.is_main_process)[:config.max_train_samples]
-            extra = () if config.extra_data_dir is None else read_dataset(
-                config.extra_data_dir, progress=accelerator.is_main_process)
+            extra = [row for folder in config.extra_data_dir
+                     for row in read_dataset(folder, progress=accelerator.is_main_process)]
             config = with_epochs(config, len(rows) + len(extra), accelerator.num_processes)
             return TrainingRun(config, accelerator, rows, run, stop, extra).run_all()
     except Stopped as stopped:

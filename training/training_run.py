@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
+from copy import deepcopy
 from pathlib import Path
 
 import torch
@@ -24,7 +25,7 @@ from captioned_dataset import Row, dataset_hash
 from compile_check import refuse_other_gradients
 from config import TrainConfig, as_json
 from draws import Draws, row_weights, timestep_weights, with_extra
-from learner import Learner
+from learner import PRECISIONS, Learner
 from loss import DiffusionLoss
 from resume import find_checkpoint
 from run_folder import FINISHED, RunFolder, finished_facts, peak_memory_gb, write_atomically
@@ -55,7 +56,11 @@ class TrainingRun:
                       "processes": accelerator.num_processes}
         found = find_checkpoint(config, self.facts, accelerator.print)
 
-        self.loss = DiffusionLoss(pipeline.scheduler, config.snr_gamma, self.device)
+        reference = None
+        if any(row.is_rejected for row in rows):
+            reference = deepcopy(pipeline.unet).requires_grad_(False)
+            reference.to(self.device, PRECISIONS[config.mixed_precision])
+        self.loss = DiffusionLoss(pipeline.scheduler, config.snr_gamma, self.device, reference)
         self.draws = Draws(
             rows, config.seed, config.train_batch_size * config.gradient_accumulation_steps * accelerator.num_processes,
             _latent_shape(pipeline, config.resolution),
@@ -123,7 +128,8 @@ class TrainingRun:
         for batch in batches:
             with self.learner.gathering(last=batch is batches[-1]):
                 with self.accelerator.autocast():
-                    loss = self.loss(self.learner.forward, batch.latents, batch.noise, batch.timesteps, batch.text)
+                    loss = self.loss(self.learner.forward, batch.latents, batch.noise, batch.timesteps, batch.text,
+                                     batch.rejected)
                 self.accelerator.backward(loss.mean() / len(batches))
             losses.append(loss.detach().mean())
         loss = torch.stack(losses).mean()
@@ -138,7 +144,8 @@ class TrainingRun:
 
         def loss_of(network: torch.nn.Module) -> torch.Tensor:
             with self.accelerator.autocast():
-                return self.loss(network, batch.latents, batch.noise, batch.timesteps, batch.text).mean()
+                return self.loss(network, batch.latents, batch.noise, batch.timesteps, batch.text,
+                                 batch.rejected).mean()
 
         refuse_other_gradients(loss_of, self.learner.unet, self.learner.compiled, self.learner.trained)
 
