@@ -238,7 +238,7 @@ def test_stopped_while_drawing_it_leaves_no_process_and_the_next_run_is_whole(tm
     process.send_signal(number)
     # The pipe ends when the last process that holds it has: the workers too.
     rest = process.communicate(timeout=300)[1]
-    assert process.returncode == status
+    assert process.returncode == status, (seen + rest).decode()
     if number != signal.SIGKILL:
         assert b"Traceback" not in seen + rest
         assert b"stopped" in rest
