@@ -215,3 +215,8 @@ if __name__ == "__main__":
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except Exception as error:
+        # A signal between a lock's release and what takes it back leaves as the lock's own complaint.
+        if not isinstance(error.__context__, SystemExit):
+            raise
+        sys.exit(error.__context__.code)

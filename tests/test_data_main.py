@@ -225,6 +225,36 @@ def test_a_preview_that_cannot_be_written_is_named(tmp_path, source_flags):
 # ---------------------------------------------------------------- stopped
 
 
+def test_a_signal_within_a_locks_own_code_ends_as_any_other(tmp_path, source_flags):
+    program = """
+import concurrent.futures, os, runpy, signal, sys
+
+waiting = concurrent.futures.Future.result
+
+def result(future, timeout=None):
+    release = future._condition._release_save
+
+    def release_and_stop():
+        state = release()
+        os.kill(os.getpid(), signal.SIGINT)
+        return state
+
+    future._condition._release_save = release_and_stop
+    return waiting(future, timeout)
+
+concurrent.futures.Future.result = result
+del sys.argv[0]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+    command = [*source_flags, "--output", tmp_path / "kanji", "--size", 256, "--compose", 0, "--workers", 2]
+    ended = subprocess.run([sys.executable, "-c", program, str(SCRIPT), *map(str, command)], capture_output=True,
+                           timeout=300)
+    assert ended.returncode == 130, ended.stderr.decode()
+    assert b"stopped" in ended.stderr and b"Traceback" not in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_stopped_while_drawing_it_leaves_no_process_and_the_next_run_is_whole(tmp_path, source_flags, number, status):
