@@ -112,12 +112,22 @@ def _begin_worker() -> None:
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Let signals wait: a worker whose parent is stopped while it starts it prints a traceback."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    """Let signals wait: a worker whose parent is stopped while it starts it prints a traceback.
+
+    The mask is for the workers, which begin with it. It does not do here: another thread, such as a progress bar's, may
+    take the signal, and Python then runs the handler in this one all the same.
+    """
+    came: list[int] = []
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    handlers = {number: signal.signal(number, lambda number, _frame: came.append(number)) for number in _STOPS}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    for number in came[:1]:
+        signal.raise_signal(number)
 
 
 def render_all(glyphs: list[tuple[Stroke, ...]], pen: Pen, workers: int) -> Iterator[bytes | str]:

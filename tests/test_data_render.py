@@ -1,6 +1,10 @@
 """Promises about drawing."""
 
 import io
+import os
+import signal
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -9,7 +13,7 @@ from PIL import Image
 import data_fixtures
 from kanjivg import parse_svg
 from paths import parse_path
-from render import InkError, Pen, clean_svg, draw, png, render_all
+from render import InkError, Pen, _undisturbed, clean_svg, draw, png, render_all
 
 SOME = "一丶漢図鬱国凸人馬龍"
 
@@ -74,3 +78,21 @@ def test_the_clean_svg_has_the_strokes_and_nothing_else():
     assert "<text" not in text
     assert 'width="96"' in text
     assert 'stroke-width="2.5"' in text
+
+
+def test_a_signal_waits_while_workers_start_whichever_thread_takes_it():
+    ended = threading.Event()
+    other = threading.Thread(target=ended.wait)
+    came = []
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: came.append(number))
+    try:
+        other.start()  # it does not block the signal, so that the kernel gives it to this one
+        with _undisturbed():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.05)
+            assert came == []
+        assert came == [signal.SIGTERM]
+    finally:
+        ended.set()
+        other.join()
+        signal.signal(signal.SIGTERM, before)
