@@ -276,8 +276,8 @@ def _finish(building: Path, output: Path, facts: dict[str, Any], done: Sequence[
 def choose(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any] | None]:
     """What becomes of each drawing: a row of the set, or None where it teaches nothing.
 
-    Where a prompt has good drawings, these are kept and its others rejected; where it has none, those are kept that
-    fail by their strokes alone.
+    Where a prompt has good drawings, these are kept and those that clearly fail rejected; where it has none, those are
+    kept that fail by their strokes alone.
     """
     with_good = {line["group"] for line in lines if line["verdict"] == GOOD}
     rows: list[dict[str, Any] | None] = []
