@@ -7,7 +7,9 @@ import os
 import resource
 import shutil
 import signal
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ import captioned_dataset
 import checkpoints
 import publish
 import training_run
+from batches import Batches
 from config import TrainConfig
 from learner import Learner
 from loss import DiffusionLoss
@@ -89,12 +92,25 @@ def send(number: int) -> Callable[[], None]:
 
 # --- signals ---------------------------------------------------------------------------------------------------------
 
+def within_a_lock(act: Callable[[], object]) -> Callable[[], None]:
+    """A trap: act while the third update's batch is waited for, between a lock's release and what takes it back."""
+    def wait() -> None:
+        condition = threading.Condition()
+        with condition:
+            held = condition._release_save()
+            act()
+            condition._acquire_restore(held)
+
+    return before(Batches, "from_step", 1, before(Future, "result", 3, wait))
+
+
 PHASES = {
     # phase: (where the signal comes in, the step that is saved then, or None where nothing was learned yet)
     "reading the pictures": (lambda act: before(captioned_dataset, "_check_picture", 3, act), None),
     "loading the base": (lambda act: before(training_run, "load_pipeline", 1, act), None),
     "encoding": (lambda act: before(cache.RecordStore, "append", 1, act), None),
     "an update": (lambda act: before(DiffusionLoss, "__call__", 3, act), 3),
+    "waiting for a batch": (within_a_lock, 3),
     "a report": (lambda act: before(RunFolder, "report", 3, act), 3),
     "saving": (lambda act: before(checkpoints, "_sync", 2, act), 2),
     "sampling": (lambda act: before(training_run.Validation, "grid", 1, act), 4),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -37,7 +37,7 @@ class Batches:
         self._batch_size, self._accumulation, self._process = batch_size, accumulation, process
         self._device = device
 
-    def from_step(self, first: int, end: int) -> Iterator[list[Batch]]:
+    def from_step(self, first: int, end: int) -> Generator[list[Batch], None, None]:
         """For each update from `first` up to `end`, its accumulation steps."""
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches") as ahead:
             following = ahead.submit(self.at, first) if first < end else None

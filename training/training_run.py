@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from pathlib import Path
 
@@ -106,12 +106,12 @@ class TrainingRun:
         """The algorithm: draw, predict, weigh, update; and now and then report, save and look."""
         config = self.config
         self.window_began = time.perf_counter()
-        with (closing(self.batches.from_step(self.step, config.max_train_steps)) as upcoming,
+        with (self.upcoming() as batches,
               tqdm(total=config.max_train_steps, initial=self.step, desc="training", unit="step",
                    disable=self.run is None) as bar):
-            for batches in upcoming:
+            while self.step < config.max_train_steps:
                 with self.stop.deferred():
-                    self.window.append(self.train_step(batches))
+                    self.window.append(self.train_step(next(batches)))
                     self.step += 1
                 bar.update()
                 if self.is_due(config.logging_steps) or self.step == config.max_train_steps:
@@ -121,6 +121,16 @@ class TrainingRun:
                     self.save()
                 if self.is_due(config.validation_steps) and self.step < config.max_train_steps:
                     self.draw_samples()
+
+    @contextmanager
+    def upcoming(self) -> Iterator[Iterator[list[Batch]]]:
+        """The batches from this step on. Take them in a deferred section: a signal must not break into their locks."""
+        batches = self.batches.from_step(self.step, self.config.max_train_steps)
+        try:
+            yield batches
+        finally:
+            with self.stop.deferred():
+                batches.close()
 
     def train_step(self, batches: Sequence[Batch]) -> torch.Tensor:
         """One update; returns its mean loss, on the device, not yet looked at."""
