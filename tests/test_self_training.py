@@ -14,7 +14,7 @@ import pytest
 import self_training
 from captioned_dataset import read_dataset
 from judging import Judge, Reading
-from prompt_sets import Prompt, pair_prompts, wild_prompts
+from prompt_sets import Prompt, jouyou_strokes, pair_prompts, wild_prompts
 from recogniser_fixtures import reading, save_judge
 from self_training import BAD, DOUBTFUL, GOOD, OFF, Order, SelfTrainingConfig, choose, choose_orders, vocabulary
 
@@ -91,6 +91,15 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_set(kanji: Path, base: Path,
             assert (tmp_path / "own" / path.name).read_bytes() == path.read_bytes()
 
 
+def test_where_no_drawing_is_good_enough_it_is_said_and_none_is_lost(
+        kanji: Path, base: Path, judge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr(Order, "verdict", lambda _order, _seen, _least: BAD)
+    assert self_training.main(command(kanji, base, judge, tmp_path / "own")) == 1
+    assert "good enough" in capsys.readouterr().err
+    assert len(list((tmp_path / ".own.part").glob("*.png"))) == 32 and not (tmp_path / "own").exists()
+
+
 def test_no_prompt_of_the_score_is_drawn(kanji: Path, judge: Path) -> None:
     rows, held_out = read_dataset(kanji, progress=False), read_dataset(kanji, "test", progress=False)
     words = [*TOKENS, *(row.captions[0].split()[0] for row in held_out)]
@@ -110,6 +119,13 @@ def test_no_prompt_of_the_score_is_drawn(kanji: Path, judge: Path) -> None:
                for group in groups.values())
     assert orders == choose_orders(config, tokenizer(words), rows, held_out)
     assert 0.4 < sum(order.prompt.strokes is not None for order in orders) / len(orders) < 0.6
+    everyday = sorted(jouyou_strokes(rows))
+    most = {order.most_strokes for order in orders if order.kind == "words"}.pop()
+    assert sum(strokes < most for strokes in everyday) <= 2 / 3 * len(everyday) <= sum(
+        strokes <= most for strokes in everyday)
+    assert {order.most_strokes for order in orders if order.kind != "words"} == {None}
+    asked = [order.prompt.strokes for order in orders if order.kind == "words" and order.prompt.strokes]
+    assert sum(asked) / len(asked) < 0.9 * sum(everyday) / len(everyday)
 
 
 def test_a_good_drawing_is_well_formed_shows_its_parts_and_has_its_strokes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,6 +143,9 @@ def test_a_good_drawing_is_well_formed_shows_its_parts_and_has_its_strokes(monke
     six = replace(free, strokes=6)
     assert verdict(six, reading(strokes=5.0)) == GOOD and verdict(six, reading(strokes=8.0)) == OFF
     assert verdict(six, reading(strokes=8.0), 0.95) == BAD
+    plain = Order(free, 0, 0, "words", most_strokes=6)
+    assert plain.verdict(reading(strokes=6.0), 0.9) == GOOD and plain.verdict(reading(strokes=7.0), 0.9) == OFF
+    assert replace(plain, prompt=replace(free, strokes=9)).verdict(reading(strokes=9.0), 0.9) == GOOD
 
 
 def test_of_a_prompt_with_good_drawings_the_clear_failures_are_rejected() -> None:
@@ -138,6 +157,8 @@ def test_of_a_prompt_with_good_drawings_the_clear_failures_are_rejected() -> Non
 
     assert kinds(GOOD, BAD, OFF, DOUBTFUL) == ["drawn", "rejected", "rejected", None]
     assert kinds(OFF, BAD, DOUBTFUL) == ["drawn", None, None]
+    assert kinds(GOOD, GOOD, BAD) == ["drawn", "drawn", "rejected"]
+    assert kinds(GOOD, DOUBTFUL, GOOD) == ["drawn", None, None]
     kept, rejected = choose([
         {"group": 1, "verdict": verdict, "file_name": "1.png", "text": "cat", "asked": "cat, 5 strokes", "strokes": 8}
         for verdict in (GOOD, BAD)])

@@ -8,9 +8,10 @@ Words that no kanji means have no picture to learn from, so the model wavers bet
 it drew well is a picture to learn from (RAFT, arXiv 2304.06767); what it drew badly for the same prompt is one to be
 led away from (DiffusionNFT, arXiv 2509.16117). Half of the prompts name a number of strokes. A drawing is good where it
 is well-formed, shows a part of a kanji of that meaning, or both parts of a composed character's caption, and has the
-number of strokes. Of a prompt with good drawings those that clearly fail are rejected; of one with none, those that
-fail by their strokes alone are kept. A kept drawing is labelled with the strokes that the recogniser counts, a rejected
-one has the prompt as it was asked.
+number of strokes; of words that name none, no more than two thirds of everyday characters have. Of a prompt with good
+drawings and others that clearly fail, the others are rejected; where none fails, one is kept; where none is good, those
+are kept that fail by their strokes alone. A kept drawing is labelled with the strokes that the recogniser counts, a
+rejected one has the prompt as it was asked.
 
 The recogniser is one of its own seed, neither the judge nor the second one: those score the model that comes of it.
 No prompt of evaluate.py's sets `wild`, `heldout` and `pairs` is drawn, and no word of `wild` among the words. Those of
@@ -60,6 +61,7 @@ with known_noise_off():
 TWO_WORDS = 0.25  # share of the words' prompts that name two
 TAGGED = 0.5  # share of the prompts that name a number of strokes
 STROKES_OFF = 1  # by so many a good drawing may miss the number
+PLAIN = 2 / 3  # share of everyday characters that have no more strokes than a good drawing of words that name none
 LEAST_LETTERS = 3  # of a word
 DRAWN = "drawn.jsonl"  # what was drawn so far, a line each
 GOOD, OFF, DOUBTFUL, BAD = "good", "off", "doubtful", "bad"  # what a recogniser finds of a drawing
@@ -102,20 +104,22 @@ class SelfTrainingConfig(DrawingSettings):
 class Order:
     """One picture to draw. The prompt's `answers` say which parts would be right; without any, all are.
 
-    group: the prompt's number, which its drawings share; kind: "words", "meanings" or "pairs".
+    group: the prompt's number, which its drawings share; kind: "words", "meanings" or "pairs"; most_strokes: of a good
+    drawing of a prompt that names no number.
     """
 
     prompt: Prompt
     seed: int
     group: int
     kind: str
+    most_strokes: int | None = None
 
     def verdict(self, reading: Reading, least_well_formed: float) -> str:
         """What the reading says of a drawing: GOOD, OFF where only the strokes fail, DOUBTFUL (hardly good), or BAD."""
         found = frozenset(part.original for part in reading.parts)
         shown = [answer <= found if self.kind == "pairs" else answer & found for answer in self.prompt.answers]
-        budget = self.prompt.strokes
-        in_budget = budget is None or abs(round(reading.strokes) - budget) <= STROKES_OFF
+        budget, strokes = self.prompt.strokes, round(reading.strokes)
+        in_budget = abs(strokes - budget) <= STROKES_OFF if budget else strokes <= (self.most_strokes or strokes)
         if not reading.is_well_formed or (shown and not any(shown)):
             return BAD
         if reading.well_formed >= least_well_formed:
@@ -186,6 +190,7 @@ def choose_orders(config: SelfTrainingConfig, tokenizer: PreTrainedTokenizerBase
     pairs = [Prompt(caption, (forms(row),)) for row in rows if row.is_composed for caption in row.captions
              if caption.lower() not in asked]
     budgets = sorted(jouyou_strokes(rows)) or [8]
+    plain = budgets[round(PLAIN * (len(budgets) - 1))]
 
     prompts = []
     for word in _cycled(words, config.words, draw):
@@ -197,8 +202,10 @@ def choose_orders(config: SelfTrainingConfig, tokenizer: PreTrainedTokenizerBase
     draw.shuffle(prompts)
     orders = []
     for group, (kind, prompt) in enumerate(prompts):
-        ordered = replace(prompt, strokes=draw.choice(budgets) if draw.random() < TAGGED else None)
-        orders += [Order(ordered, draw.getrandbits(62), group, kind) for _ in range(config.drawings)]
+        strokes = min(draw.choices(budgets, k=2 if kind == "words" else 1))
+        ordered = replace(prompt, strokes=strokes if draw.random() < TAGGED else None)
+        orders += [Order(ordered, draw.getrandbits(62), group, kind, plain if kind == "words" else None)
+                   for _ in range(config.drawings)]
     return orders
 
 
@@ -255,12 +262,13 @@ def _finish(building: Path, output: Path, facts: dict[str, Any], done: Sequence[
     chosen = choose(done)
     drawn, kept, rejected = Counter(line["kind"] for line in done), Counter(), Counter()
     for line, row in zip(done, chosen, strict=True):
-        if row is None:
-            (building / line["file_name"]).unlink(missing_ok=True)
-        else:
+        if row:
             (rejected if row["kind"] == REJECTED else kept)[line["kind"]] += 1
     if not kept:
         raise UserError(f"none of {len(done)} drawings was good enough; the model needs more training first")
+    for line, row in zip(done, chosen, strict=True):
+        if not row:
+            (building / line["file_name"]).unlink(missing_ok=True)
     manifest = {**facts, "drawn": len(done), "kept": kept.total(), "rejected": rejected.total(), "kinds": {
         kind: {"drawn": drawn[kind], "kept": kept[kind], "rejected": rejected[kind]} for kind in sorted(drawn)}}
     write_atomically(building / "metadata.jsonl",
@@ -276,19 +284,28 @@ def _finish(building: Path, output: Path, facts: dict[str, Any], done: Sequence[
 def choose(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any] | None]:
     """What becomes of each drawing: a row of the set, or None where it teaches nothing.
 
-    Where a prompt has good drawings, these are kept and those that clearly fail rejected; where it has none, those are
-    kept that fail by their strokes alone.
+    Where a prompt has good drawings and others that clearly fail, the good ones are kept and the others rejected; where
+    none fails, the first good one is kept; where none is good, those are kept that fail by their strokes alone.
     """
     with_good = {line["group"] for line in lines if line["verdict"] == GOOD}
+    with_failing = {line["group"] for line in lines if line["verdict"] in (OFF, BAD)}
     rows: list[dict[str, Any] | None] = []
+    shown = set()
     for line in lines:
-        row, verdict, has_good = None, line["verdict"], line["group"] in with_good
-        if verdict == GOOD or (verdict == OFF and not has_good):
-            row = {"file_name": line["file_name"], "text": line["text"], "strokes": line["strokes"], "kind": DRAWING}
-        elif verdict != DOUBTFUL and has_good:
+        row, verdict, group = None, line["verdict"], line["group"]
+        if verdict == GOOD and (group in with_failing or group not in shown):
+            row = _kept(line)
+            shown.add(group)
+        elif verdict == OFF and group not in with_good:
+            row = _kept(line)
+        elif verdict in (OFF, BAD) and group in with_good:
             row = {"file_name": line["file_name"], "text": line["asked"], "strokes": None, "kind": REJECTED}
         rows.append(row)
     return rows
+
+
+def _kept(line: dict[str, Any]) -> dict[str, Any]:
+    return {"file_name": line["file_name"], "text": line["text"], "strokes": line["strokes"], "kind": DRAWING}
 
 
 def _finished(output: Path, facts: dict[str, Any]) -> dict[str, Any]:
