@@ -81,11 +81,12 @@ def vocabulary() -> Vocabulary:
     return Vocabulary(tuple(MEANINGS), tuple(MEANINGS), tuple(MEANINGS.values()))
 
 
-def save_judge(folder: Path, seed: int = 0) -> Path:
-    """A judge of random weights whose thresholds let some glyphs pass."""
+def save_judge(folder: Path, seed: int = 0, sharpness: float = 1.0) -> Path:
+    """A judge of random weights whose thresholds let some glyphs pass; a sharp one tells them better apart."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = Recogniser(SMALL, len(MEANINGS)).eval()
+    network.well_formed[-1].weight.data *= sharpness
     figure = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 10}
     names = ("component_f1", "component_f1_any_slot", "stroke_error", "well_formed", "broken_refused",
              "called_a_copy_of_another")

@@ -101,6 +101,24 @@ def test_a_rejected_row_is_marked_and_keeps_its_caption() -> None:
     assert torch.equal(batch.rejected, (run[0].rows >= 20).nonzero().flatten())
 
 
+def test_a_recogniser_looks_where_parts_and_strokes_are_decided_and_is_told_the_strokes_they_name() -> None:
+    run = draws(rows=[*rows(10), *rows(10, components=[{"element": "口"}]), *rows(10, kind="drawn"),
+                      *rows(10, kind="rejected")], size=500)
+    one = run[0]
+    own, parts = one.rows >= 20, (one.rows >= 10) & (one.rows < 20)
+    expected = own & (one.timesteps >= 300) & (one.timesteps < 700)
+    expected |= parts & (one.timesteps >= 450) & (one.timesteps < 980)
+    assert torch.equal(one.looked_at, expected & ~one.dropped)
+    assert all((one.looked_at & these).any() for these in (own, parts))
+    assert torch.equal(one.strokes > 0, one.tagged & ~one.dropped)
+    (batch,) = Batches(run, _Encoded(), 1.0, 500, 1, 0, torch.device("cpu")).at(0)
+    assert torch.equal(batch.looked_at, one.looked_at.nonzero().flatten())
+    assert torch.equal(batch.rows, one.rows[one.looked_at])
+    assert torch.equal(batch.strokes, one.strokes[one.looked_at]) and len(set(batch.strokes.tolist())) > 1
+    halves = [Batches(run, _Encoded(), 1.0, 250, 1, process, torch.device("cpu")).at(0)[0] for process in (0, 1)]
+    assert len({torch.rand((), generator=half.distortions).item() for half in halves}) == 2
+
+
 def test_two_threads_may_draw_from_different_epochs_at_once() -> None:
     run = draws(size=8)
     alone = {step: run[step].rows.tolist() for step in range(40)}

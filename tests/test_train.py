@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,12 @@ import publish
 from bases import load_pipeline
 from cache import encode_prompts
 from captioned_dataset import Row, load_picture, read_dataset
+from judging import Judge
 from learner import Learner
 from loss import DiffusionLoss
 from quiet import known_noise_off
+from recogniser_fixtures import save_judge
+from recogniser_loss import RecogniserLoss
 from training_fixtures import command_line, metrics, run_main, same_tensors, save_base, save_dataset, small_config
 from training_run import TrainingError, _latent_shape
 
@@ -112,14 +116,36 @@ def loss_on(rows: list[Row], unet: torch.nn.Module, pipeline: StableDiffusionPip
     return torch.stack(losses).mean().item()
 
 
+def recogniser_loss_on(rows: list[Row], pipeline: StableDiffusionPipeline, judge: Judge) -> float:
+    """The recogniser's loss of the rows' pictures, noised to the middle and drawn again."""
+    draw = torch.Generator().manual_seed(0)
+    cpu = torch.device("cpu")
+    pictures = torch.stack([torch.from_numpy(load_picture(row.path, 32, pipeline.vae.config.in_channels))
+                            for row in rows])
+    loss = RecogniserLoss(pipeline.scheduler, pipeline.vae, judge, rows, cpu)
+    with torch.no_grad():
+        latents = pipeline.vae.encode(pictures).latent_dist.mean * pipeline.vae.config.scaling_factor
+        text = encode_prompts(pipeline, [row.captions[0] for row in rows], cpu)
+        return torch.stack([loss(pipeline.unet, latents, torch.randn(latents.shape, generator=draw),
+                                 torch.full((len(rows),), timestep), text, torch.arange(len(rows)),
+                                 torch.zeros(len(rows)), draw)
+                            for timestep in range(300, 700, 40)]).mean().item()
+
+
+def save_own(folder: Path, kind: str) -> Path:
+    """Pictures that pass for a model's own drawings, all of one kind."""
+    extra = save_dataset(folder, count=5)
+    metadata = next(extra.rglob("metadata.jsonl"))
+    lines = [json.loads(line) for line in metadata.read_text().splitlines()]
+    metadata.write_text("".join(json.dumps({**line, "kind": kind}) + "\n" for line in lines))
+    return extra
+
+
 def test_a_run_leads_away_from_rejected_pictures(bench: Path, tmp_path: Path) -> None:
     """The same pictures, kept or rejected: the loss on them falls in one run and rises in the other."""
     after = {}
     for kind in ("drawn", "rejected"):
-        extra = save_dataset(tmp_path / kind, count=5)
-        metadata = next(extra.rglob("metadata.jsonl"))
-        lines = [json.loads(line) for line in metadata.read_text().splitlines()]
-        metadata.write_text("".join(json.dumps({**line, "kind": kind}) + "\n" for line in lines))
+        extra = save_own(tmp_path / kind, kind)
         config = config_of(bench, tmp_path / f"run-{kind}", extra_data_dir=(extra,), extra_share=0.9,
                            max_train_steps=12, learning_rate=1e-3, lr_scheduler="constant", use_ema=False)
         ended = run_main(config, tmp_path / "log")
@@ -129,6 +155,26 @@ def test_a_run_leads_away_from_rejected_pictures(bench: Path, tmp_path: Path) ->
     base = load_pipeline(config.pretrained_model_name_or_path)
     before = loss_on(read_dataset(extra, progress=False), base.unet, base)
     assert after["drawn"] < before < after["rejected"]
+
+
+def test_a_run_draws_what_its_recogniser_likes_better(bench: Path, tmp_path: Path) -> None:
+    extra = save_own(tmp_path / "own", "drawn")
+    folder = save_judge(tmp_path / "judge", sharpness=30.0)
+    pipelines = {0.0: load_pipeline(str(bench / "sd1"))}
+    for weight in (1e-6, 30.0):
+        config = config_of(bench, tmp_path / f"run-{weight}", extra_data_dir=(extra,), extra_share=0.9,
+                           recogniser=folder, recogniser_weight=weight, max_train_steps=20, learning_rate=1e-3,
+                           lr_scheduler="constant", use_ema=False)
+        ended = run_main(config, tmp_path / "log")
+        assert ended.status == 0, ended.output
+        pipelines[weight] = load_pipeline(str(config.output_dir / "pipeline"))
+    rows, judge = read_dataset(extra, progress=False), Judge.load(folder, dataset=None)
+    disliked = {weight: recogniser_loss_on(rows, pipeline, judge) for weight, pipeline in pipelines.items()}
+    assert disliked[30.0] < min(disliked[0.0], disliked[1e-6]) - 0.05
+
+    again = run_main(replace(config, recogniser=save_judge(tmp_path / "other", seed=1), max_train_steps=24,
+                             lr_scheduler="constant"), tmp_path / "log")
+    assert again.status != 0 and "recogniser_sha256" in again.output
 
 
 def test_the_run_folder_tells_what_was_done(bench: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from cache import EncodedRows, to_device
-from draws import Draws
+from draws import Draws, Purpose, generator
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,9 @@ class Batch:
     """One process's share of one accumulation step, on the device.
 
     latents: fp32 (B, C, h, w), scaled; noise: the same shape; timesteps: int64 (B,); text: (B, tokens, width);
-    rejected: int64 (R,), the places in the batch of pictures to be led away from.
+    rejected: int64 (R,), the places in the batch of pictures to be led away from; looked_at: int64 (L,), those of
+    pictures that a recogniser may look at; rows, strokes: int64 (L,), on the CPU, these pictures' rows and the numbers
+    that their captions name, 0 for none; distortions: a CPU generator of this process's own.
     """
 
     latents: torch.Tensor
@@ -25,6 +27,10 @@ class Batch:
     timesteps: torch.Tensor
     text: torch.Tensor
     rejected: torch.Tensor
+    looked_at: torch.Tensor
+    rows: torch.Tensor
+    strokes: torch.Tensor
+    distortions: torch.Generator
 
 
 class Batches:
@@ -57,8 +63,11 @@ class Batches:
             mean, std = self._encoded.moments(share.rows).unbind(1)
             latents = (mean + std * self._move(share.posterior_noise)) * self._scaling_factor
             text = self._encoded.text(share.rows, share.caption, share.tagged, share.dropped)
-            batches.append(Batch(latents, self._move(share.noise), self._move(share.timesteps), text,
-                                 self._move(share.rejected.nonzero().flatten())))
+            batches.append(Batch(
+                latents, self._move(share.noise), self._move(share.timesteps), text,
+                self._move(share.rejected.nonzero().flatten()), self._move(share.looked_at.nonzero().flatten()),
+                share.rows[share.looked_at], share.strokes[share.looked_at],
+                generator(self._draws.seed, step, Purpose.DISTORTIONS, start)))
         return batches
 
     def _move(self, tensor: torch.Tensor) -> torch.Tensor:

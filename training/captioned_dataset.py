@@ -49,6 +49,11 @@ class Row:
         return self.facts.get("kind") == "composed"
 
     @property
+    def is_own(self) -> bool:
+        """Whether it is a drawing of a model's own, one to learn from or one to be led away from."""
+        return self.facts.get("kind") in ("drawn", "rejected")
+
+    @property
     def is_rejected(self) -> bool:
         """Whether it is a drawing to be led away from: one of a model's own that a recogniser refused."""
         return self.facts.get("kind") == "rejected"

@@ -31,6 +31,9 @@ class TrainConfig:
     """The column with the caption, or with a list of captions; by default `captions`, else `text`."""
     extra_data_dir: tuple[Path, ...] = ()
     """Other imagefolders to mix in, such as self_training.py makes; their column `captions` or `text` is read."""
+    recogniser: Path | None = None
+    """The folder of a recogniser of a seed of its own, train_recogniser.py's weights/: lets it look at pictures as they
+    are drawn again, own drawings (of extra_data_dir) and ones of known components, and trains on its gradient."""
     output_dir: Path = Path("runs/tiny")
     """The run folder. The same command again goes on where it stopped."""
     cache_dir: Path = Path("runs/cache")
@@ -49,6 +52,8 @@ class TrainConfig:
     """Share of composed characters in what is drawn, 0 to 1, where the set has them."""
     extra_share: float = 0.2
     """Share of the other folders' pictures in what is drawn, above 0 and below 1; each of them as often as another."""
+    recogniser_weight: float = 0.2
+    """Weight of what the recogniser thinks beside the diffusion loss."""
     common_weight: float = 3.0
     """How many times as often a character of everyday use is drawn as a rare one; 1 turns the whole lean off."""
     timestep_bias_strategy: Literal["none", "earlier", "later"] = "none"
@@ -154,7 +159,8 @@ class TrainConfig:
         for name in ("caption_dropout", "stroke_tag_share", "composed_share", "timestep_bias_portion", "ema_decay",
                      "adam_beta1", "adam_beta2", "muon_momentum"):
             _require(0.0 <= getattr(self, name) <= 1.0, name, getattr(self, name), "between 0 and 1")
-        for name in ("learning_rate", "timestep_bias_multiplier", "max_grad_norm", "adam_epsilon"):
+        for name in ("learning_rate", "timestep_bias_multiplier", "max_grad_norm", "adam_epsilon",
+                     "recogniser_weight"):
             _require(0.0 < getattr(self, name) < math.inf, name, getattr(self, name), "above 0")
         for name in ("lr_warmup_steps", "lr_cooldown_steps", "validation_steps", "cache_budget", "noise_offset",
                      "adam_weight_decay", "guidance_scale", "seed"):
@@ -176,6 +182,7 @@ FREE_AT_RESUME = frozenset({
     "checkpoints_total_limit", "resume_from_checkpoint", "validation_prompts", "validation_steps",
     "num_inference_steps", "guidance_scale", "logging_steps", "report_to", "save_precision", "push_to_hub",
     "push_dataset", "hub_model_id", "dry_run", "train_data_dir", "extra_data_dir",
+    "recogniser",
 })
 
 

@@ -17,6 +17,9 @@ import torch
 from captioned_dataset import Row
 
 LATEST_GRADE = 10  # of KANJIDIC2's; 1 to 6 are primary school's
+# Shares of the timesteps between which a recogniser looks: at own drawings where their strokes are decided, at pictures
+# with known components where these are.
+STROKES_DECIDED, PARTS_DECIDED = (0.3, 0.7), (0.45, 0.98)
 
 
 class Purpose(IntEnum):
@@ -28,11 +31,13 @@ class Purpose(IntEnum):
     NOISE = 3
     TIMESTEPS = 4
     NOISE_OFFSET = 5
+    DISTORTIONS = 6
 
 
-def generator(seed: int, step: int, purpose: Purpose) -> torch.Generator:
-    """A CPU generator for one purpose of one step. The three numbers are hashed, so neighbours are unrelated."""
-    digest = hashlib.sha256(f"{seed}:{step}:{int(purpose)}".encode()).digest()
+def generator(seed: int, step: int, purpose: Purpose, part: int = 0) -> torch.Generator:
+    """A CPU generator for one purpose of one step, or a part of it. All are hashed, so neighbours are unrelated."""
+    name = f"{seed}:{step}:{int(purpose)}" + (f":{part}" if part else "")
+    digest = hashlib.sha256(name.encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
@@ -40,9 +45,11 @@ def generator(seed: int, step: int, purpose: Purpose) -> torch.Generator:
 class StepDraws:
     """What one optimizer update of `size` samples (all processes and accumulation steps together) is drawn to see.
 
-    rows, caption: int64 (size,), the row and which of its captions; dropped, tagged, rejected: bool (size,), whether
-    the caption is left out (for guidance), whether it carries the stroke count, and whether the picture is one to be
-    led away from, whose caption is never left out; timesteps: int64 (size,);
+    rows, caption: int64 (size,), the row and which of its captions; dropped, tagged, rejected, looked_at: bool (size,),
+    whether the caption is left out (for guidance), whether it carries the stroke count, whether the picture is one to
+    be led away from, whose caption is never left out, and whether a recogniser may look at it: at own drawings and at
+    pictures whose components are known, with their captions, at timesteps where it matters; strokes: int64 (size,), the
+    number that the caption names, 0 for none; timesteps: int64 (size,);
     posterior_noise, noise: float32 (size, *latent_shape), standard normal, for the VAE's sample and the diffusion.
     """
 
@@ -51,6 +58,8 @@ class StepDraws:
     dropped: torch.Tensor
     tagged: torch.Tensor
     rejected: torch.Tensor
+    looked_at: torch.Tensor
+    strokes: torch.Tensor
     timesteps: torch.Tensor
     posterior_noise: torch.Tensor
     noise: torch.Tensor
@@ -74,7 +83,10 @@ class Draws:
         self.timestep_weights, self.dropout, self.tag_share = timestep_weights, dropout, tag_share
         self.noise_offset, self.weights = noise_offset, weights
         self.caption_counts = torch.tensor([len(row.captions) for row in rows])
+        self.strokes = torch.tensor([row.strokes or 0 for row in rows])
         self.can_tag = torch.tensor([row.strokes is not None for row in rows])
+        self.is_own = torch.tensor([row.is_own for row in rows])
+        self.has_parts = torch.tensor([bool(row.facts.get("components")) for row in rows])
         self.is_rejected = torch.tensor([row.is_rejected for row in rows])
         self._last_order: tuple[int, torch.Tensor] | None = None  # an epoch and its rows, kept for the next step
 
@@ -85,14 +97,18 @@ class Draws:
         if self.noise_offset:
             flat = (self.latent_shape[0],) + (1,) * (len(self.latent_shape) - 1)
             noise += self.noise_offset * self._normal(step, Purpose.NOISE_OFFSET, flat)
+        timesteps = torch.multinomial(self.timestep_weights, self.size, replacement=True,
+                                      generator=generator(self.seed, step, Purpose.TIMESTEPS))
         return StepDraws(
             rows=rows,
             caption=caption,
             dropped=dropped,
             tagged=tagged,
             rejected=self.is_rejected[rows],
-            timesteps=torch.multinomial(self.timestep_weights, self.size, replacement=True,
-                                        generator=generator(self.seed, step, Purpose.TIMESTEPS)),
+            looked_at=~dropped & (self.is_own[rows] & self._between(timesteps, *STROKES_DECIDED)
+                                  | self.has_parts[rows] & self._between(timesteps, *PARTS_DECIDED)),
+            strokes=self.strokes[rows] * (tagged & ~dropped),
+            timesteps=timesteps,
             posterior_noise=self._normal(step, Purpose.POSTERIOR, self.latent_shape),
             noise=noise,
         )
@@ -129,6 +145,10 @@ class Draws:
             here = epochs == epoch
             rows[here] = order[1][places[here] % length]
         return rows
+
+    def _between(self, timesteps: torch.Tensor, low: float, high: float) -> torch.Tensor:
+        count = len(self.timestep_weights)
+        return (timesteps >= low * count) & (timesteps < high * count)
 
     def _normal(self, step: int, purpose: Purpose, shape: Sequence[int]) -> torch.Tensor:
         return torch.randn((self.size, *shape), generator=generator(self.seed, step, purpose))

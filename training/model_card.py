@@ -30,7 +30,7 @@ def text(config: TrainConfig, facts: dict[str, Any]) -> str:
     if data.base_model is None:
         base = Path(base).name  # a folder of this machine is nobody else's business
     settings = {name: value for name, value in as_json(config).items()
-                if name not in ("output_dir", "cache_dir", "train_data_dir", "extra_data_dir",
+                if name not in ("output_dir", "cache_dir", "train_data_dir", "extra_data_dir", "recogniser",
                              "pretrained_model_name_or_path")}
     prompts = ", ".join(config.validation_prompts)
     return str(ModelCard(f"""---

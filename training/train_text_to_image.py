@@ -30,6 +30,7 @@ from checkpoints import CheckpointError
 from command_line import UserError, parse_train_config
 from compile_check import CompileError
 from config import TrainConfig, as_json, with_epochs
+from judging import JudgeError
 from loss import LossError
 from quiet import known_noise_off
 from resume import ResumeError
@@ -41,8 +42,8 @@ with known_noise_off():
 
     from training_run import TrainingError, TrainingRun
 
-USER_ERRORS = (BaseError, CheckpointError, CompileError, DatasetError, LossError, ResumeError, RunError, TrainingError,
-               UserError, publish.PublishError)
+USER_ERRORS = (BaseError, CheckpointError, CompileError, DatasetError, JudgeError, LossError, ResumeError, RunError,
+               TrainingError, UserError, publish.PublishError)
 
 
 def main() -> None:

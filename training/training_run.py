@@ -25,8 +25,10 @@ from captioned_dataset import Row, dataset_hash
 from compile_check import refuse_other_gradients
 from config import TrainConfig, as_json
 from draws import Draws, row_weights, timestep_weights, with_extra
+from judging import Judge
 from learner import PRECISIONS, Learner
 from loss import DiffusionLoss
+from recogniser_loss import RecogniserLoss
 from resume import find_checkpoint
 from run_folder import FINISHED, RunFolder, finished_facts, peak_memory_gb, write_atomically
 from stop_signals import Stopped, StopSignals
@@ -53,7 +55,12 @@ class TrainingRun:
         self.device = accelerator.device
         pipeline = load_pipeline(config.pretrained_model_name_or_path, config.revision)
         self.facts = {"dataset_sha256": dataset_hash(rows), "base_unet_sha256": module_hash(pipeline.unet),
-                      "processes": accelerator.num_processes}
+                      "processes": accelerator.num_processes, "recogniser_sha256": None}
+        self.recogniser_loss = None
+        if config.recogniser is not None:
+            recogniser = Judge.load(config.recogniser, dataset=None)
+            self.facts["recogniser_sha256"] = recogniser.facts["sha256"]
+            self.recogniser_loss = RecogniserLoss(pipeline.scheduler, pipeline.vae, recogniser, rows, self.device)
         found = find_checkpoint(config, self.facts, accelerator.print)
 
         reference = None
@@ -140,6 +147,8 @@ class TrainingRun:
                 with self.accelerator.autocast():
                     loss = self.loss(self.learner.forward, batch.latents, batch.noise, batch.timesteps, batch.text,
                                      batch.rejected)
+                    if self.recogniser_loss is not None and len(batch.looked_at):
+                        loss = loss.index_add(0, batch.looked_at, self.look(batch))
                 self.accelerator.backward(loss.mean() / len(batches))
             losses.append(loss.detach().mean())
         loss = torch.stack(losses).mean()
@@ -147,6 +156,13 @@ class TrainingRun:
             self.check([loss], self.step + 1)
         self.norm = self.learner.update(self.step)
         return loss
+
+    def look(self, batch: Batch) -> torch.Tensor:
+        """The recogniser's weighted loss of those of the batch's pictures that it looks at, fp32 (L,)."""
+        of = batch.looked_at
+        return self.config.recogniser_weight * self.recogniser_loss(
+            self.learner.unet, batch.latents[of], batch.noise[of], batch.timesteps[of], batch.text[of], batch.rows,
+            batch.strokes, batch.distortions)
 
     def check_compiled(self) -> None:
         """Raise CompileError where the compiled UNet would not learn what the plain one does."""
