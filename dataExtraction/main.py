@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -201,7 +202,8 @@ def _bar(*arguments: Any, **settings: Any) -> Any:
 
 def _stop(number: int, frame: object) -> None:
     """On Ctrl-C and SIGTERM: leave through every `finally`, so that nothing half-written stays."""
-    print("\nstopped; nothing half-written is left", file=sys.stderr)
+    with suppress(OSError):  # not by print: a signal may come in while the progress bar is being written
+        os.write(2, b"\nstopped; nothing half-written is left\n")
     raise SystemExit(128 + number)
 
 

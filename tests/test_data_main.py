@@ -255,6 +255,35 @@ runpy.run_path(sys.argv[0], run_name="__main__")
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_signal_while_the_progress_bar_is_written_ends_as_any_other(tmp_path, source_flags):
+    program = """
+import io, os, runpy, signal, sys
+
+class Writing(io.RawIOBase):
+    stopped = False
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        if b"drawing" in bytes(data) and not Writing.stopped:
+            Writing.stopped = True
+            os.kill(os.getpid(), signal.SIGINT)
+        return os.write(2, data)
+
+sys.stderr = io.TextIOWrapper(io.BufferedWriter(Writing()), write_through=True)
+del sys.argv[0]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+    command = [*source_flags, "--output", tmp_path / "kanji", "--compose", 0, "--workers", 2]
+    ended = subprocess.run([sys.executable, "-c", program, str(SCRIPT), *map(str, command)], capture_output=True,
+                           timeout=300)
+    assert ended.returncode == 130, ended.stderr.decode()
+    assert b"stopped" in ended.stderr and b"Traceback" not in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_stopped_while_drawing_it_leaves_no_process_and_the_next_run_is_whole(tmp_path, source_flags, number, status):
