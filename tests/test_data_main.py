@@ -225,9 +225,26 @@ def test_a_preview_that_cannot_be_written_is_named(tmp_path, source_flags):
 # ---------------------------------------------------------------- stopped
 
 
+def assert_ends_as_stopped(trap, tmp_path, source_flags):
+    """Run the script after the lines of `trap`, which have it send itself a SIGINT."""
+    program = trap + """
+import os, runpy, sys
+
+del sys.argv[0]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+    command = [*source_flags, "--output", tmp_path / "kanji", "--size", 256, "--compose", 0, "--workers", 2]
+    ended = subprocess.run([sys.executable, "-c", program, str(SCRIPT), *map(str, command)], capture_output=True,
+                           timeout=300)
+    assert ended.returncode == 130, ended.stderr.decode()
+    assert b"stopped" in ended.stderr and b"Traceback" not in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_signal_within_a_locks_own_code_ends_as_any_other(tmp_path, source_flags):
-    program = """
-import concurrent.futures, os, runpy, signal, sys
+    trap = """
+import concurrent.futures, os, signal
 
 waiting = concurrent.futures.Future.result
 
@@ -243,21 +260,13 @@ def result(future, timeout=None):
     return waiting(future, timeout)
 
 concurrent.futures.Future.result = result
-del sys.argv[0]
-sys.path.insert(0, os.path.dirname(sys.argv[0]))
-runpy.run_path(sys.argv[0], run_name="__main__")
 """
-    command = [*source_flags, "--output", tmp_path / "kanji", "--size", 256, "--compose", 0, "--workers", 2]
-    ended = subprocess.run([sys.executable, "-c", program, str(SCRIPT), *map(str, command)], capture_output=True,
-                           timeout=300)
-    assert ended.returncode == 130, ended.stderr.decode()
-    assert b"stopped" in ended.stderr and b"Traceback" not in ended.stderr
-    assert list(tmp_path.iterdir()) == []
+    assert_ends_as_stopped(trap, tmp_path, source_flags)
 
 
 def test_a_signal_while_the_progress_bar_is_written_ends_as_any_other(tmp_path, source_flags):
-    program = """
-import io, os, runpy, signal, sys
+    trap = """
+import io, os, signal, sys
 
 class Writing(io.RawIOBase):
     stopped = False
@@ -272,16 +281,8 @@ class Writing(io.RawIOBase):
         return os.write(2, data)
 
 sys.stderr = io.TextIOWrapper(io.BufferedWriter(Writing()), write_through=True)
-del sys.argv[0]
-sys.path.insert(0, os.path.dirname(sys.argv[0]))
-runpy.run_path(sys.argv[0], run_name="__main__")
 """
-    command = [*source_flags, "--output", tmp_path / "kanji", "--compose", 0, "--workers", 2]
-    ended = subprocess.run([sys.executable, "-c", program, str(SCRIPT), *map(str, command)], capture_output=True,
-                           timeout=300)
-    assert ended.returncode == 130, ended.stderr.decode()
-    assert b"stopped" in ended.stderr and b"Traceback" not in ended.stderr
-    assert list(tmp_path.iterdir()) == []
+    assert_ends_as_stopped(trap, tmp_path, source_flags)
 
 
 @pytest.mark.slow

@@ -168,6 +168,15 @@ def to_ink(pictures: Sequence[Image.Image]) -> torch.Tensor:
     return torch.from_numpy(ink)
 
 
+def decoded_ink(pictures: torch.Tensor) -> torch.Tensor:
+    """What an autoencoder decoded, (N, C, H, W) in [-1, 1], as ink, float32 (N, 1, SIDE, SIDE) in [0, 1].
+
+    Differentiable, and on the pictures' device.
+    """
+    ink = (0.5 - 0.5 * pictures.float().mean(1, keepdim=True)).clamp(0.0, 1.0)
+    return F.interpolate(ink, size=(SIDE, SIDE), mode="area")
+
+
 def save_recogniser(folder: Path, network: Recogniser, vocabulary: Vocabulary, facts: dict) -> None:
     """Write weights (fp16), labels and facts (thresholds, figures, shape) as a folder."""
     folder.mkdir(parents=True, exist_ok=True)

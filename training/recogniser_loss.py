@@ -20,7 +20,7 @@ from captioned_dataset import Row
 from distortions import as_sampled
 from judging import Judge
 from prompt_sets import forms
-from recogniser import SIDE, Seen
+from recogniser import Seen, decoded_ink
 
 TIMES = (1.0, 0.62, 0.28)  # the steps, as shares of the timestep that a drawing is noised to; the last one ends at 0
 MARGIN = 1.5  # nats beyond the recogniser's threshold that a drawing shall reach, and one distorted shall not need
@@ -59,7 +59,8 @@ class RecogniserLoss:
         pictures' rows and the number that a caption names, 0 where it names none; draw: a CPU generator, of the
         distortions.
         """
-        ink = self._ink(self._drawn(unet, latents, noise, timesteps, text))
+        drawn = self._drawn(unet, latents, noise, timesteps, text)
+        ink = decoded_ink(self.vae.decode(drawn / self.vae.config.scaling_factor).sample).cpu()
         with torch.autocast("cpu", enabled=False):
             seen, distorted = self.network(ink), self.network(as_sampled(ink, draw, strength=0.5))
             loss = F.softplus(self.threshold + MARGIN - seen.well_formed)
@@ -92,8 +93,3 @@ class RecogniserLoss:
             else:
                 clean = (x - (1.0 - alpha).sqrt() * predicted) / alpha.sqrt()
         return clean
-
-    def _ink(self, latents: torch.Tensor) -> torch.Tensor:
-        """Decoded latents as the recogniser's ink, fp32 (R, 1, SIDE, SIDE) on the CPU."""
-        pictures = self.vae.decode(latents / self.vae.config.scaling_factor).sample.float().mean(1, keepdim=True)
-        return F.interpolate((0.5 - 0.5 * pictures).clamp(0.0, 1.0).cpu(), (SIDE, SIDE), mode="area")

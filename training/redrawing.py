@@ -13,7 +13,7 @@ from tqdm import tqdm
 from captioned_dataset import Row, load_picture
 from draws import generator
 from glyph_batches import Purpose, Redrawn
-from recogniser import SIDE
+from recogniser import SIDE, decoded_ink
 
 RESOLUTION = 128  # px that the autoencoder of the embedded base works at
 BATCH = 16
@@ -55,5 +55,4 @@ def _mix(first: torch.Tensor, second: torch.Tensor, draw: torch.Generator) -> to
 
 def _to_pixels(decoded: torch.Tensor) -> torch.Tensor:
     """Decoded pictures (B, C, H, W) in [-1, 1], white paper, as uint8 ink (B, 1, SIDE, SIDE)."""
-    ink = (0.5 - 0.5 * decoded.float().mean(1, keepdim=True)).clamp(0.0, 1.0)
-    return (F.interpolate(ink, size=(SIDE, SIDE), mode="area") * 255.0).round().to(torch.uint8)
+    return (decoded_ink(decoded) * 255.0).round().to(torch.uint8)
