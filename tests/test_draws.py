@@ -106,8 +106,7 @@ def test_a_recogniser_looks_where_parts_and_strokes_are_decided_and_is_told_the_
                       *rows(10, kind="rejected")], size=500)
     one = run[0]
     own, parts = one.rows >= 20, (one.rows >= 10) & (one.rows < 20)
-    expected = own & (one.timesteps >= 300) & (one.timesteps < 700)
-    expected |= parts & (one.timesteps >= 450) & (one.timesteps < 980)
+    expected = (own | parts) & (one.timesteps >= 300) & (one.timesteps < 980)
     assert torch.equal(one.looked_at, expected & ~one.dropped)
     assert all((one.looked_at & these).any() for these in (own, parts))
     assert torch.equal(one.strokes > 0, one.tagged & ~one.dropped)
@@ -155,6 +154,26 @@ def test_composed_rows_make_up_their_share_and_common_ones_weigh_more() -> None:
     assert row_weights(graded, 0.5, 3.0).tolist() == [1.0, 3.0, 3.0, 6.0, 12.0]
     in_words = [row for grade in (None, "8", "1") for row in rows(1, strokes=None, grade=grade)]
     assert row_weights(in_words, 0.5, 3.0).tolist() == [1.0, 3.0, 12.0]
+
+
+def test_a_part_balance_draws_composed_rows_by_their_rarest_component_and_leaves_the_others() -> None:
+    def composed(*elements: str) -> list[Row]:
+        parts = [{"element": element, "original": element} for element in elements]
+        return rows(1, strokes=None, kind="composed", components=parts)
+
+    several = [*rows(3, strokes=None, kind="real", components=[{"element": "夕"}]), *composed("口", "夕"),
+               *(row for _ in range(3) for row in composed("口", "木")), *composed("口")]
+    plain, whole, half = (row_weights(several, 0.5, 3.0, balance) for balance in (0.0, 1.0, 0.5))
+    assert torch.equal(plain, row_weights(several, 0.5, 3.0))
+    assert torch.equal(whole[:3], plain[:3]) and whole[3:].sum() == pytest.approx(plain[3:].sum().item())
+    # 夕 is rarest in one composed row, 木 in three, 口 in five: weights in proportion to 1, 1/3, 1/5
+    assert (whole[3:8] / whole[3]).tolist() == pytest.approx([1.0, 1 / 3, 1 / 3, 1 / 3, 1 / 5])
+    assert (half[3:8] / half[3]).tolist() == pytest.approx([1.0, 3 ** -0.5, 3 ** -0.5, 3 ** -0.5, 5 ** -0.5])
+    crowd = [*composed("口", "夕"), *(row for _ in range(99) for row in composed("口"))]
+    lean = row_weights(crowd, 0.5, 3.0, 1.0)
+    assert lean[0] / lean[1] == pytest.approx(5.0), "at most MOST_RARE times the usual"
+    of_nothing = rows(9, kind="composed")
+    assert torch.equal(row_weights(of_nothing, 0.5, 3.0, 1.0), row_weights(of_nothing, 0.5, 3.0))
 
 
 def test_rows_of_a_second_folder_share_their_part_evenly_and_leave_the_others_proportions() -> None:

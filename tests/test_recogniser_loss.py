@@ -51,8 +51,8 @@ def inputs() -> tuple[torch.Tensor, ...]:
     return torch.randn(3, 4, 16, 16), torch.randn(3, 4, 16, 16), TIMESTEPS, torch.randn(3, 77, 48)
 
 
-def row(*elements: str) -> Row:
-    return Row(Path("1.png"), "", ("mouth",), {"components": [{"element": one} for one in elements]})
+def row(*elements: str, kind: str = "drawn") -> Row:
+    return Row(Path("1.png"), "", ("mouth",), {"kind": kind, "components": [{"element": one} for one in elements]})
 
 
 ROWS = [row(), row("口"), row("口", "十"), row("𠮷")]
@@ -71,7 +71,8 @@ def test_a_perfect_prediction_gives_the_drawing_back_and_its_reading_is_the_loss
     vae = load_pipeline(str(base)).vae
     oracle = Oracle(latents, scheduler)
     loss = RecogniserLoss(scheduler, vae, judge, ROWS, CPU)
-    assert torch.allclose(loss._drawn(oracle, latents, noise, timesteps, text), latents, atol=1e-3)
+    own = torch.ones(3, dtype=torch.bool)
+    assert torch.allclose(loss._drawn(oracle, latents, noise, timesteps, text, own), latents, atol=1e-3)
     assert oracle.times == [[300, 450, 690], [186, 279, 427], [84, 126, 193]]
 
     with torch.no_grad():
@@ -92,6 +93,33 @@ def test_a_perfect_prediction_gives_the_drawing_back_and_its_reading_is_the_loss
     found = {element: torch.log(1.0 - (1.0 - shares[:, :, classes[element]]).prod(-1) + 1e-4) for element in "口十"}
     expected = torch.stack([-found["口"][0], -found["口"][1] - found["十"][1], torch.zeros(())])
     assert torch.allclose(missing, expected, atol=2e-2)  # of the third row nothing is known
+
+
+def test_what_is_no_own_drawing_is_begun_from_pure_noise_and_its_picture_is_not_looked_at(base: Path,
+                                                                                          judge: Judge) -> None:
+    latents, noise, timesteps, text = inputs()
+    scheduler = DDPMScheduler(prediction_type="v_prediction", beta_schedule="scaled_linear")
+    oracle = Oracle(latents[1:], scheduler)
+    loss = RecogniserLoss(scheduler, load_pipeline(str(base)).vae, judge, ROWS, CPU)
+    nothing, is_own = torch.full_like(latents, torch.nan), torch.tensor([True, False, False])
+    with pytest.raises(RuntimeError, match="size of tensor"):  # this oracle knows the two alone; then all three follow
+        loss._drawn(oracle, nothing, noise, timesteps, text, is_own)
+    assert oracle.times[:5] == [[999, 999], [889, 937], [779, 875], [669, 813], [559, 751]]
+    assert oracle.times[5] == [300, 450, 690]
+
+    oracle = Oracle(latents, scheduler)
+    others = torch.zeros(3, dtype=torch.bool)
+    drawn = loss._drawn(oracle, nothing, noise, timesteps, text, others)
+    assert torch.allclose(drawn, latents, atol=1e-3) and len(oracle.times) == 8
+
+
+@pytest.mark.parametrize("kind", ["drawn", "composed"])
+def test_under_autocast_every_weight_has_its_gradient(base: Path, judge: Judge, kind: str) -> None:
+    pipeline = load_pipeline(str(base))
+    loss = RecogniserLoss(pipeline.scheduler, pipeline.vae, judge, [row("口", kind=kind)], CPU)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss(pipeline.unet, *inputs(), WHICH, UNASKED, draw()).mean().backward()
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in pipeline.unet.parameters())
 
 
 def test_following_its_gradient_makes_drawings_that_the_recogniser_likes_better(base: Path, judge: Judge) -> None:

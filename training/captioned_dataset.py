@@ -12,7 +12,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,12 +68,22 @@ class Row:
         """KANJIDIC2's grade, where the set has one: 1 to 6 are the years of primary school."""
         return self._whole_number("grade")
 
+    @property
+    def forms(self) -> frozenset[str]:
+        """The meaning forms of its components (the 水 of 氵), where the set knows them."""
+        return frozenset(form_of(part) for part in self.facts.get("components") or ())
+
     def _whole_number(self, name: str) -> int | None:
         """A fact that is a whole number; a CSV has it as text."""
         value = self.facts.get(name)
         if isinstance(value, str):
             return int(value) if value.isdecimal() else None
         return value if isinstance(value, int) else None
+
+
+def form_of(component: Mapping[str, str]) -> str:
+    """The meaning form of a component of the metadata."""
+    return component.get("original") or component["element"]
 
 
 def read_dataset(folder: Path, split: str = "train", image_column: str = "file_name", caption_column: str | None = None,

@@ -32,8 +32,8 @@ class TrainConfig:
     extra_data_dir: tuple[Path, ...] = ()
     """Other imagefolders to mix in, such as self_training.py makes; their column `captions` or `text` is read."""
     recogniser: Path | None = None
-    """The folder of a recogniser of a seed of its own, train_recogniser.py's weights/: lets it look at pictures as they
-    are drawn again, own drawings (of extra_data_dir) and ones of known components, and trains on its gradient."""
+    """The folder of a recogniser of a seed of its own, train_recogniser.py's weights/: lets it look at drawings as they
+    are ended, own ones (of extra_data_dir) and those for captions of known components, and trains on its gradient."""
     output_dir: Path = Path("runs/tiny")
     """The run folder. The same command again goes on where it stopped."""
     cache_dir: Path = Path("runs/cache")
@@ -50,6 +50,8 @@ class TrainConfig:
     """Share of the captions that carry the stroke count (", 8 strokes"), 0 to 1, where the set has counts."""
     composed_share: float = 0.5
     """Share of composed characters in what is drawn, 0 to 1, where the set has them."""
+    part_balance: float = 0.0
+    """How much more often composed characters of rare components are drawn: 0 not, 1 in proportion to their rarity."""
     extra_share: float = 0.2
     """Share of the other folders' pictures in what is drawn, above 0 and below 1; each of them as often as another."""
     recogniser_weight: float = 0.2
@@ -156,8 +158,8 @@ class TrainConfig:
         for name in ("train_batch_size", "gradient_accumulation_steps", "max_train_steps", "checkpointing_steps",
                      "num_inference_steps", "logging_steps", "common_weight"):
             _require(1 <= getattr(self, name) < math.inf, name, getattr(self, name), "at least 1")
-        for name in ("caption_dropout", "stroke_tag_share", "composed_share", "timestep_bias_portion", "ema_decay",
-                     "adam_beta1", "adam_beta2", "muon_momentum"):
+        for name in ("caption_dropout", "stroke_tag_share", "composed_share", "part_balance", "timestep_bias_portion",
+                     "ema_decay", "adam_beta1", "adam_beta2", "muon_momentum"):
             _require(0.0 <= getattr(self, name) <= 1.0, name, getattr(self, name), "between 0 and 1")
         for name in ("learning_rate", "timestep_bias_multiplier", "max_grad_norm", "adam_epsilon",
                      "recogniser_weight"):

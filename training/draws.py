@@ -8,6 +8,7 @@ CPU, whatever the device: the same run on another device sees the same rows, noi
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
@@ -17,9 +18,8 @@ import torch
 from captioned_dataset import Row
 
 LATEST_GRADE = 10  # of KANJIDIC2's; 1 to 6 are primary school's
-# Shares of the timesteps between which a recogniser looks: at own drawings where their strokes are decided, at pictures
-# with known components where these are.
-STROKES_DECIDED, PARTS_DECIDED = (0.3, 0.7), (0.45, 0.98)
+MOST_RARE = 5.0  # times as often as one of usual components, at most, is a composed character of rare ones drawn
+LOOKED_AT = (0.3, 0.98)  # shares of the timesteps between which a recogniser looks; there strokes and parts are decided
 
 
 class Purpose(IntEnum):
@@ -105,8 +105,7 @@ class Draws:
             dropped=dropped,
             tagged=tagged,
             rejected=self.is_rejected[rows],
-            looked_at=~dropped & (self.is_own[rows] & self._between(timesteps, *STROKES_DECIDED)
-                                  | self.has_parts[rows] & self._between(timesteps, *PARTS_DECIDED)),
+            looked_at=~dropped & (self.is_own | self.has_parts)[rows] & self._between(timesteps, *LOOKED_AT),
             strokes=self.strokes[rows] * (tagged & ~dropped),
             timesteps=timesteps,
             posterior_noise=self._normal(step, Purpose.POSTERIOR, self.latent_shape),
@@ -184,14 +183,16 @@ def timestep_weights(count: int, strategy: str, portion: float, multiplier: floa
     return weights
 
 
-def row_weights(rows: Sequence[Row], composed_share: float, common_weight: float) -> torch.Tensor:
+def row_weights(rows: Sequence[Row], composed_share: float, common_weight: float,
+                part_balance: float = 0.0) -> torch.Tensor:
     """How often each row is drawn, float64 (N,), positive.
 
     Stroke counts are leant to those of everyday characters: Jouyou kanji have 10.5 strokes in the mean where all kanji
     have 12.3, and a model that sees all evenly draws too many. A common real character weighs `common_weight` times a
     rare one, and four times more in the first school year, twice in the second: their meanings are the plainest words,
     and they are the parts of the others. A `common_weight` of 1 leans to nothing. Composed rows together make up
-    `composed_share` of the draws (0 to 1) where there are any. A set with neither strokes nor composed rows is drawn
+    `composed_share` of the draws (0 to 1) where there are any; among them a `part_balance` (0 to 1) above 0 draws those
+    of rare components more often. A set with neither strokes nor composed rows is drawn
     evenly.
     """
     weights = torch.ones(len(rows), dtype=torch.float64)
@@ -202,6 +203,8 @@ def row_weights(rows: Sequence[Row], composed_share: float, common_weight: float
         weights[common] *= common_weight * (4.0 / grades[common]).clamp_min(1.0)
         everyday = [row.strokes for row, is_common in zip(rows, common.tolist(), strict=True) if is_common]
         weights *= _stroke_lean(rows, [strokes for strokes in everyday if strokes])
+    if part_balance > 0.0 and composed.any():
+        weights *= _part_lean(rows, part_balance)
     for group, share in ((composed, composed_share), (~composed, 1.0 - composed_share)):
         if composed.any() and not composed.all():
             weights[group] *= share / weights[group].sum()
@@ -214,6 +217,19 @@ def with_extra(weights: torch.Tensor, count: int, share: float) -> torch.Tensor:
         return weights
     own = weights * ((1.0 - share) / weights.sum())
     return torch.cat([own, torch.full((count,), share / count, dtype=own.dtype)]).clamp_min(1e-12)
+
+
+def _part_lean(rows: Sequence[Row], balance: float) -> torch.Tensor:
+    """For each row, how often its rarest component is seen in composed rows, against the median, to the -balance.
+
+    1 for a row that is not composed; between 1 / MOST_RARE and MOST_RARE.
+    """
+    uses = Counter(form for row in rows if row.is_composed for form in row.forms)
+    rarest = torch.tensor([min((uses[form] for form in row.forms), default=0) if row.is_composed else 0
+                           for row in rows], dtype=torch.float64)
+    known = rarest > 0
+    lean = (rarest.clamp_min(1.0) / rarest[known].median()) ** -balance if known.any() else torch.ones_like(rarest)
+    return torch.where(known, lean.clamp(1.0 / MOST_RARE, MOST_RARE), 1.0)
 
 
 def _stroke_lean(rows: Sequence[Row], everyday: Sequence[int]) -> torch.Tensor:

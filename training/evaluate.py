@@ -39,7 +39,6 @@ from prompt_sets import (
     SETS,
     Prompt,
     budget_prompts,
-    forms,
     heldout_prompts,
     jouyou_strokes,
     known_prompts,
@@ -152,7 +151,7 @@ def prepare(config: EvaluateConfig) -> Exam:
                            "a score is held against. Make it with: python dataExtraction/main.py")
     prompts = choose_prompts(config, rows, held_out)
     return Exam(prompts, judge, second, _real(judge, second, rows, held_out, config.seed),
-                Counter(form for row in rows for form in forms(row)), dataset_hash([*rows, *held_out]))
+                Counter(form for row in rows for form in row.forms), dataset_hash([*rows, *held_out]))
 
 
 def score(artist: Artist, exam: Exam) -> tuple[dict[str, Any], dict[str, list[Drawn]]]:
@@ -234,7 +233,7 @@ def _real(judge: Judge, second: Judge | None, rows: Sequence[Row], held_out: Seq
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:TRAIN_SAMPLE]
     kept, trained = _open(held_out), _open([train[place] for place in order])
     return Real(judge.look(kept), judge.look(trained), second.look(kept) if second else [],
-                [forms(row) for row in held_out], balance(kept), balance(trained), jouyou_strokes(rows))
+                [row.forms for row in held_out], balance(kept), balance(trained), jouyou_strokes(rows))
 
 
 def _open(rows: Sequence[Row]) -> list[Image.Image]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cache import with_stroke_tag
-from captioned_dataset import DatasetError, Row
+from captioned_dataset import DatasetError, Row, form_of
 from config import TRAINING_DIR
 
 WILD_FILE = TRAINING_DIR / "prompts" / "wild.txt"
@@ -55,7 +55,7 @@ def heldout_prompts(held_out: Sequence[Row], rows: Sequence[Row], count: int | N
     meanings = sorted({caption for row in held_out for caption in row.captions})
     if count is not None and count < len(meanings):
         meanings = random.Random(seed).sample(meanings, count)
-    parts = frozenset().union(*(forms(row) for row in rows))
+    parts = frozenset().union(*(row.forms for row in rows))
     return [replace(prompt, seen_as_part=not parts.isdisjoint(prompt.literals))
             for prompt in _of_meanings(meanings, held_out)]
 
@@ -65,7 +65,7 @@ def pair_prompts(folder: Path, count: int, seed: int) -> list[Prompt]:
     path = folder / "heldout_pairs.jsonl"
     try:
         lines = [json.loads(line) for line in path.read_text(encoding="utf8").splitlines() if line.strip()]
-        pairs = [Prompt(line["text"], (frozenset(_form(part) for part in line["components"]),)) for line in lines]
+        pairs = [Prompt(line["text"], (frozenset(form_of(part) for part in line["components"]),)) for line in lines]
     except FileNotFoundError:
         raise DatasetError(f"{path}: not there. It comes with composed characters: "
                            "python dataExtraction/main.py --compose 20000") from None
@@ -98,20 +98,12 @@ def jouyou_strokes(rows: Sequence[Row]) -> list[int]:
     return [row.strokes for row in rows if not row.is_composed and row.facts.get("grade") and row.strokes]
 
 
-def forms(row: Row) -> frozenset[str]:
-    """The meaning forms of a row's components."""
-    return frozenset(_form(part) for part in row.facts.get("components") or ())
-
-
 def _of_meanings(meanings: Sequence[str], rows: Sequence[Row]) -> list[Prompt]:
     bearers: dict[str, list[Row]] = {}
     for row in rows:
         if not row.is_composed:
             for caption in row.captions:
                 bearers.setdefault(caption, []).append(row)
-    return [Prompt(meaning, tuple(dict.fromkeys(forms(row) for row in bearers[meaning])),
+    return [Prompt(meaning, tuple(dict.fromkeys(row.forms for row in bearers[meaning])),
                    tuple(row.facts.get("literal") or "" for row in bearers[meaning])) for meaning in meanings]
 
-
-def _form(component: dict) -> str:
-    return component.get("original") or component["element"]

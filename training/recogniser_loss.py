@@ -1,10 +1,11 @@
 """What a recogniser thinks of a drawing, as a loss: its gradient runs through the last steps of the drawing.
 
-A picture is noised, drawn again from there in a few steps, decoded and looked at, and the UNet is told how it should
-have drawn to be found well-formed, with the components of the picture where they are known and with the strokes that
-its caption names. This is DRaFT-K (arXiv 2309.17400) from noised pictures instead of from whole samplings, which cost
-ten times as much; noised drawings of the model's own are what its sampler comes by. A drawing that is only called good
-or bad tells the UNet far less.
+A drawing that has come halfway is ended in a few steps, decoded and looked at, and the UNet is told how it should have
+drawn to be found well-formed, with the components of the caption where they are known and with the strokes that it
+names. This is DRaFT-K (arXiv 2309.17400). Halfway is where the model's own sampler comes by: a drawing of its own that
+is noised, or, for a picture of the set, what the model makes of its caption in a few quick steps from pure noise; the
+picture itself, noised, would show the components that the model has to learn. A drawing that is only called good or bad
+tells the UNet far less.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from diffusers import AutoencoderKL, DDPMScheduler, SchedulerMixin
 from captioned_dataset import Row
 from distortions import as_sampled
 from judging import Judge
-from prompt_sets import forms
 from recogniser import Seen, decoded_ink
 
-TIMES = (1.0, 0.62, 0.28)  # the steps, as shares of the timestep that a drawing is noised to; the last one ends at 0
+TIMES = (1.0, 0.62, 0.28)  # the steps, as shares of the timestep that a drawing has come to; the last one ends at 0
+BEGINNING = 5  # steps, without a gradient, from pure noise to there
 MARGIN = 1.5  # nats beyond the recogniser's threshold that a drawing shall reach, and one distorted shall not need
 DISTORTED = 0.5  # weight of the drawing that is distorted as samplers do, beside the plain one's
 STROKE = 0.3  # weight of a stroke too many or too few
@@ -36,8 +37,8 @@ class RecogniserLoss:
                  device: torch.device) -> None:
         """Take the noise schedule from `scheduler`, which predicts epsilon or v; vae and recogniser are left alone.
 
-        `rows` say which components their pictures have: any form of them will do, anywhere. The recogniser, which is
-        small, looks on the CPU, where the draws of its distortions are made.
+        `rows` say which are own drawings, and which components their pictures have: any form of them will do, anywhere.
+        The recogniser, which is small, looks on the CPU, where the draws of its distortions are made.
         """
         schedule = DDPMScheduler.from_config(scheduler.config)
         self.alphas = schedule.alphas_cumprod.to(device)
@@ -48,18 +49,19 @@ class RecogniserLoss:
         kinds: dict[str, list[int]] = {}
         for place, original in enumerate(recogniser.vocabulary.originals):
             kinds.setdefault(original, []).append(place + 1)
-        self.parts = [[kinds[form] for form in sorted(forms(row)) if form in kinds] for row in rows]
+        self.is_own = torch.tensor([row.is_own for row in rows])
+        self.parts = [[kinds[form] for form in sorted(row.forms) if form in kinds] for row in rows]
 
     def __call__(self, unet: torch.nn.Module, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor,
                  text: torch.Tensor, rows: torch.Tensor, strokes: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
         """The loss of each drawing, fp32 (R,).
 
-        latents, noise: fp32 (R, C, h, w), scaled latents and standard normal noise; timesteps: int64 (R,), to which
-        they are noised; text: (R, tokens, width), the encoded captions; rows, strokes: int64 (R,), on the CPU, the
-        pictures' rows and the number that a caption names, 0 where it names none; draw: a CPU generator, of the
-        distortions.
+        latents, noise: fp32 (R, C, h, w), scaled latents, of which only those of own drawings count, and standard
+        normal noise; timesteps: int64 (R,), to which these are noised and the others are drawn; text: (R, tokens,
+        width), the encoded captions; rows, strokes: int64 (R,), on the CPU, the pictures' rows and the number that a
+        caption names, 0 where it names none; draw: a CPU generator, of the distortions.
         """
-        drawn = self._drawn(unet, latents, noise, timesteps, text)
+        drawn = self._drawn(unet, latents, noise, timesteps, text, self.is_own[rows].to(latents.device))
         ink = decoded_ink(self.vae.decode(drawn / self.vae.config.scaling_factor).sample).cpu()
         with torch.autocast("cpu", enabled=False):
             seen, distorted = self.network(ink), self.network(as_sampled(ink, draw, strength=0.5))
@@ -79,11 +81,23 @@ class RecogniserLoss:
         return torch.stack(missing)
 
     def _drawn(self, unet: torch.nn.Module, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor,
-               text: torch.Tensor) -> torch.Tensor:
-        """The latents, noised and drawn again by DDIM's steps (arXiv 2010.02502): (R, C, h, w)."""
-        clean, predicted = latents, noise
-        for share in TIMES:
-            time = (share * timesteps).long()
+               text: torch.Tensor, is_own: torch.Tensor) -> torch.Tensor:
+        """The own latents noised and drawn again, the others drawn from pure noise: (R, C, h, w)."""
+        clean, predicted = latents.clone(), noise.clone()
+        if not is_own.all():
+            last = len(self.alphas) - 1
+            before = [timesteps + (last - timesteps) * step // BEGINNING for step in range(BEGINNING, 0, -1)]
+            others = ~is_own
+            with torch.no_grad():
+                begun = self._denoised(unet, torch.zeros_like(latents[others]), noise[others],
+                                       [time[others] for time in before], text[others])
+            clean[others], predicted[others] = begun
+        return self._denoised(unet, clean, predicted, [(share * timesteps).long() for share in TIMES], text)[0]
+
+    def _denoised(self, unet: torch.nn.Module, clean: torch.Tensor, predicted: torch.Tensor,
+                  times: Sequence[torch.Tensor], text: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Latents and noise as predicted after DDIM's steps (arXiv 2010.02502) at `times`, both (R, C, h, w)."""
+        for time in times:
             alpha = self.alphas[time].view(-1, 1, 1, 1)
             x = alpha.sqrt() * clean + (1.0 - alpha).sqrt() * predicted
             predicted = unet(x, time, text, return_dict=False)[0].float()
@@ -92,4 +106,4 @@ class RecogniserLoss:
                 predicted = (1.0 - alpha).sqrt() * x + alpha.sqrt() * predicted
             else:
                 clean = (x - (1.0 - alpha).sqrt() * predicted) / alpha.sqrt()
-        return clean
+        return clean, predicted

@@ -48,7 +48,7 @@ from captioned_dataset import DatasetError, Row, read_dataset
 from command_line import UserError, parse
 from generate import DrawingSettings, choose_device, load_model, model_facts
 from judging import Judge, JudgeError, Reading
-from prompt_sets import Prompt, forms, jouyou_strokes, known_prompts, pair_prompts, wild_prompts
+from prompt_sets import Prompt, jouyou_strokes, known_prompts, pair_prompts, wild_prompts
 from quiet import known_noise_off
 from run_folder import write_atomically
 from sampling import batch_size_for, use_fast_sampler
@@ -187,7 +187,7 @@ def choose_orders(config: SelfTrainingConfig, tokenizer: PreTrainedTokenizerBase
     modern = {word for prompt in wild_prompts(None) for word in _words(prompt.text)}
     words = [word for word in vocabulary(tokenizer) if word not in modern]
     meanings = [prompt for prompt in known_prompts(rows, UNLIMITED, 0) if prompt.text.lower() not in asked]
-    pairs = [Prompt(caption, (forms(row),)) for row in rows if row.is_composed for caption in row.captions
+    pairs = [Prompt(caption, (row.forms,)) for row in rows if row.is_composed for caption in row.captions
              if caption.lower() not in asked]
     budgets = sorted(jouyou_strokes(rows)) or [8]
     plain = budgets[round(PLAIN * (len(budgets) - 1))]

@@ -48,8 +48,8 @@ class TrainingRun:
 
         `run` is the open run folder in the main process and None in the others; `extra` are the rows to mix in.
         """
-        weights = with_extra(row_weights(rows, config.composed_share, config.common_weight), len(extra),
-                             config.extra_share)
+        weights = with_extra(row_weights(rows, config.composed_share, config.common_weight, config.part_balance),
+                             len(extra), config.extra_share)
         rows = [*rows, *extra]
         self.config, self.accelerator, self.run, self.stop = config, accelerator, run, stop
         self.device = accelerator.device
