@@ -22,7 +22,7 @@ from prompt_sets import (
     wild_prompts,
 )
 from recogniser_fixtures import glyph, reading, save_judge, save_kanji_set
-from scores import Drawn, balance, found_by_uses, part_found, score_set
+from scores import Drawn, balance, found_by_uses, part_found, score_set, very_parts
 from scores import Real as RealCharacters
 
 
@@ -142,7 +142,22 @@ def test_a_held_out_kanji_that_stands_in_others_as_a_part_is_told_apart(real):
 
 
 def test_pair_prompts_know_both_parts(kanji):
-    assert all(len(one.answers[0]) == 2 for one in pair_prompts(kanji, 10, 0))
+    assert all(len(one.answers) == 1 and len(one.answers[0]) == 2 for one in pair_prompts(kanji, 10, 0))
+
+
+def test_a_part_may_be_another_of_the_same_name_but_its_own_come_first(tmp_path):
+    def line(*parts):
+        return {"text": "ward person", "components": [
+            {"element": element, "original": original, "meaning": name} for element, original, name in parts]}
+
+    (tmp_path / "heldout_pairs.jsonl").write_text(json.dumps(line(("十", "十", "ward"), ("亻", "人", "person"))))
+    rows = [Row(Path("a.png"), "a", ("ward",), line(("二", "二", "ward"), ("人", "人", "person"), ("口", "口", None)))]
+    (one,) = pair_prompts(tmp_path, 1, 0, rows)
+    assert one.answers == (frozenset("十人"), frozenset("二人"))
+
+    pictures = [drawn(one, "二人", 0), drawn(one, "十人", 1), drawn(one, "二口", 2), drawn(one, "口人", 3)]
+    assert part_found(pictures, 0)["all"]["value"] == 0.5 and very_parts(pictures, 0)["value"] == 0.25
+    assert [band["value"] for band in found_by_uses(pictures, {"十": 30, "人": 300, "二": 50}, 0)] == [0.25, 0.75]
 
 
 def test_budget_prompts_say_how_many_strokes(kanji):

@@ -94,6 +94,14 @@ def test_a_perfect_prediction_gives_the_drawing_back_and_its_reading_is_the_loss
     expected = torch.stack([-found["口"][0], -found["口"][1] - found["十"][1], torch.zeros(())])
     assert torch.allclose(missing, expected, atol=2e-2)  # of the third row nothing is known
 
+    named = [Row(Path("1.png"), "", ("mouth",), {"kind": "drawn", "components": [
+        {"element": element, "meaning": "mouth"}]}) for element in "口十"]
+    alike = RecogniserLoss(scheduler, vae, judge, named, CPU)
+    with torch.no_grad():
+        either = alike(oracle, latents, noise, timesteps, text, torch.tensor([0, 1, 0]), UNASKED, draw()) - given
+    absent = (1.0 - shares[:, :, [classes["口"], classes["十"]]].sum(-1)).prod(-1)
+    assert torch.allclose(either, -torch.log(1.0 - absent + 1e-4), atol=2e-2)  # any component of the name will do
+
 
 def test_what_is_no_own_drawing_is_begun_from_pure_noise_and_its_picture_is_not_looked_at(base: Path,
                                                                                           judge: Judge) -> None:

@@ -12,7 +12,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,16 @@ class Row:
 def form_of(component: Mapping[str, str]) -> str:
     """The meaning form of a component of the metadata."""
     return component.get("original") or component["element"]
+
+
+def namesakes(rows: Iterable[Row]) -> dict[str, frozenset[str]]:
+    """The meaning forms of the components of each name: a "ward" is 区 as well as 區."""
+    named: dict[str, set[str]] = {}
+    for row in rows:
+        for component in row.facts.get("components") or ():
+            if name := component.get("meaning"):
+                named.setdefault(name, set()).add(form_of(component))
+    return {name: frozenset(forms) for name, forms in named.items()}
 
 
 def read_dataset(folder: Path, split: str = "train", image_column: str = "file_name", caption_column: str | None = None,

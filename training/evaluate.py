@@ -49,7 +49,7 @@ from report_page import write_page
 from report_summary import summary
 from run_folder import write_atomically
 from sampling import batch_size_for, use_fast_sampler
-from scores import Drawn, Real, balance, found_by_uses, part_found, score_real, score_set, share
+from scores import Drawn, Real, balance, found_by_uses, part_found, score_real, score_set, share, very_parts
 from stop_signals import Stopped, StopSignals
 
 TRAIN_SAMPLE = 1000  # real training characters for the floors
@@ -173,7 +173,8 @@ def score(artist: Artist, exam: Exam) -> tuple[dict[str, Any], dict[str, list[Dr
         "sets": {name: score_set(pictures, exam.real, config.seed) for name, pictures in drawn.items()},
     }
     if "pairs" in drawn:
-        report["sets"]["pairs"]["found_by_uses"] = found_by_uses(drawn["pairs"], exam.uses, config.seed)
+        report["sets"]["pairs"] |= {"very_parts": very_parts(drawn["pairs"], config.seed),
+                                    "found_by_uses": found_by_uses(drawn["pairs"], exam.uses, config.seed)}
     if config.best_of > 1:
         report["best_of"] = _best_of(config, exam.prompts, artist, judge, second)
     return report, drawn
@@ -184,7 +185,7 @@ def choose_prompts(config: EvaluateConfig, rows: Sequence[Row], held_out: Sequen
     makers = {
         "known": lambda: known_prompts(rows, config.known, config.seed),
         "heldout": lambda: heldout_prompts(held_out, rows, config.heldout, config.seed),
-        "pairs": lambda: pair_prompts(config.train_data_dir, config.pairs, config.seed),
+        "pairs": lambda: pair_prompts(config.train_data_dir, config.pairs, config.seed, rows),
         "wild": lambda: wild_prompts(config.wild),
         "budget": lambda: budget_prompts(rows, config.budget, config.seed),
     }

@@ -6,14 +6,15 @@ were never composed; wild: the modern world, which has no kanji. `budget` asks k
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cache import with_stroke_tag
-from captioned_dataset import DatasetError, Row, form_of
+from captioned_dataset import DatasetError, Row, form_of, namesakes
 from config import TRAINING_DIR
 
 WILD_FILE = TRAINING_DIR / "prompts" / "wild.txt"
@@ -60,12 +61,16 @@ def heldout_prompts(held_out: Sequence[Row], rows: Sequence[Row], count: int | N
             for prompt in _of_meanings(meanings, held_out)]
 
 
-def pair_prompts(folder: Path, count: int, seed: int) -> list[Prompt]:
-    """Two-concept prompts from the dataset's heldout_pairs.jsonl. Raises DatasetError where it cannot be read."""
-    path = folder / "heldout_pairs.jsonl"
+def pair_prompts(folder: Path, count: int, seed: int, rows: Sequence[Row] = ()) -> list[Prompt]:
+    """Two-concept prompts from the dataset's heldout_pairs.jsonl. Raises DatasetError where it cannot be read.
+
+    The first answer of each is its own two components. Each may also be another of the same name in `rows`, those that
+    are trained on: a prompt says "ward", not which of 区 and 區.
+    """
+    path, named = folder / "heldout_pairs.jsonl", namesakes(rows)
     try:
         lines = [json.loads(line) for line in path.read_text(encoding="utf8").splitlines() if line.strip()]
-        pairs = [Prompt(line["text"], (frozenset(form_of(part) for part in line["components"]),)) for line in lines]
+        pairs = [Prompt(line["text"], _either(line["components"], named)) for line in lines]
     except FileNotFoundError:
         raise DatasetError(f"{path}: not there. It comes with composed characters: "
                            "python dataExtraction/main.py --compose 20000") from None
@@ -96,6 +101,15 @@ def budget_prompts(rows: Sequence[Row], count: int, seed: int) -> list[Prompt]:
 def jouyou_strokes(rows: Sequence[Row]) -> list[int]:
     """The stroke counts of the real characters that have a grade."""
     return [row.strokes for row in rows if not row.is_composed and row.facts.get("grade") and row.strokes]
+
+
+def _either(components: Sequence[dict], named: Mapping[str, frozenset[str]]) -> tuple[frozenset[str], ...]:
+    """The components' meaning forms, then these with one or more of them as a namesake."""
+    forms = [form_of(component) for component in components]
+    others = [sorted(named.get(component.get("meaning") or "", frozenset()) - {form})
+              for component, form in zip(components, forms, strict=True)]
+    choices = itertools.product(*([form, *more] for form, more in zip(forms, others, strict=True)))
+    return tuple(dict.fromkeys(map(frozenset, choices)))
 
 
 def _of_meanings(meanings: Sequence[str], rows: Sequence[Row]) -> list[Prompt]:

@@ -10,14 +10,14 @@ tells the UNet far less.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDPMScheduler, SchedulerMixin
 
-from captioned_dataset import Row
+from captioned_dataset import Row, form_of, namesakes
 from distortions import as_sampled
 from judging import Judge
 from recogniser import Seen, decoded_ink
@@ -37,8 +37,9 @@ class RecogniserLoss:
                  device: torch.device) -> None:
         """Take the noise schedule from `scheduler`, which predicts epsilon or v; vae and recogniser are left alone.
 
-        `rows` say which are own drawings, and which components their pictures have: any form of them will do, anywhere.
-        The recogniser, which is small, looks on the CPU, where the draws of its distortions are made.
+        `rows` say which are own drawings, and which components their pictures have: any form of them will do, anywhere,
+        and any component of the same name. The recogniser, which is small, looks on the CPU, where the draws of its
+        distortions are made.
         """
         schedule = DDPMScheduler.from_config(scheduler.config)
         self.alphas = schedule.alphas_cumprod.to(device)
@@ -50,7 +51,8 @@ class RecogniserLoss:
         for place, original in enumerate(recogniser.vocabulary.originals):
             kinds.setdefault(original, []).append(place + 1)
         self.is_own = torch.tensor([row.is_own for row in rows])
-        self.parts = [[kinds[form] for form in sorted(row.forms) if form in kinds] for row in rows]
+        named = namesakes(rows)
+        self.parts = [_classes(row, kinds, named) for row in rows]
 
     def __call__(self, unet: torch.nn.Module, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor,
                  text: torch.Tensor, rows: torch.Tensor, strokes: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
@@ -107,3 +109,11 @@ class RecogniserLoss:
             else:
                 clean = (x - (1.0 - alpha).sqrt() * predicted) / alpha.sqrt()
         return clean, predicted
+
+
+def _classes(row: Row, kinds: Mapping[str, Sequence[int]], named: Mapping[str, frozenset[str]]) -> list[list[int]]:
+    """For each component of a row, the recogniser's classes for it; none for one that it does not know."""
+    parts = row.facts.get("components") or ()
+    wanted = {named.get(part.get("meaning"), frozenset()) | {form_of(part)} for part in parts}
+    classes = [sorted(kind for form in forms for kind in kinds.get(form, ())) for forms in wanted]
+    return sorted(filter(None, classes))

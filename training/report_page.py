@@ -146,6 +146,9 @@ def _set_section(name: str, figures: dict[str, Any], drawn: Sequence[Drawn], rep
     if "nearest_is_the_kanji_meant" in figures["novelty"]:
         extra += (f"<p>The nearest real kanji is the one meant: "
                   f"{_figure(figures['novelty']['nearest_is_the_kanji_meant'], 'share')}.</p>")
+    if "very_parts" in figures:
+        extra += ("<p>Any component of the name that was asked for counts. Both of the very components that were "
+                  f"meant: {_figure(figures['very_parts'], 'share')}.</p>")
     if "found_by_uses" in figures:
         bands = figures["found_by_uses"]
         extra += ("<table><tr><th>training characters that show a part</th>"

@@ -22,6 +22,9 @@ def summary(report: dict[str, Any]) -> str:
                      f"{figures['frechet']['distance']:>9.3f}{figures['frechet']['floor']:>7.3f}")
         if "meaning_never_a_part" in figures:
             lines.append(f"{'  kanji that are no part':26}{_found(figures, 'meaning_never_a_part')}")
+        if "very_parts" in figures:
+            lines.append(f"{'':8}both of the very components meant, none of the same name: "
+                         f"{figures['very_parts']['value']:.0%}")
         if "budget_error" in figures["strokes"]:
             strokes = figures["strokes"]
             lines.append(f"{'':8}strokes off the budget by {strokes['budget_error']['value']:.1f} in the mean "

@@ -112,15 +112,20 @@ def part_found(drawn: Sequence[Drawn], seed: int) -> dict[str, dict[str, float]]
             "all": share(drawn, lambda one: hits(one, lambda answer, found: answer <= found), seed)}
 
 
+def very_parts(drawn: Sequence[Drawn], seed: int) -> dict[str, float]:
+    """Share of pictures with all components of the first answer: of a pair its own two, no namesakes of theirs."""
+    return share(drawn, lambda one: one.prompt.answers[0] <= one.forms, seed)
+
+
 def found_by_uses(drawn: Sequence[Drawn], uses: Mapping[str, int], seed: int) -> list[dict[str, float]]:
-    """How often the parts asked for were found, by how many training characters show them.
+    """How often the parts of the first answer were found, by how many training characters show them.
 
     Of each band of USES that a part falls into: `uses`, where it begins, and the mean over its parts of the share of
     pictures in which they were found. `uses` counts training characters by meaning form.
     """
     found: dict[str, list[bool]] = {}
     for one in drawn:
-        for form in frozenset().union(*one.prompt.answers):
+        for form in one.prompt.answers[0]:
             found.setdefault(form, []).append(form in one.forms)
     bands = []
     for begin, end in zip(USES, (*USES[1:], math.inf), strict=True):
