@@ -192,8 +192,7 @@ def row_weights(rows: Sequence[Row], composed_share: float, common_weight: float
     rare one, and four times more in the first school year, twice in the second: their meanings are the plainest words,
     and they are the parts of the others. A `common_weight` of 1 leans to nothing. Composed rows together make up
     `composed_share` of the draws (0 to 1) where there are any; among them a `part_balance` (0 to 1) above 0 draws those
-    of rare components more often. A set with neither strokes nor composed rows is drawn
-    evenly.
+    of rare components more often. A set with neither strokes nor composed rows is drawn evenly.
     """
     weights = torch.ones(len(rows), dtype=torch.float64)
     composed = torch.tensor([row.is_composed for row in rows])
