@@ -96,6 +96,11 @@ def namesakes(rows: Iterable[Row]) -> dict[str, frozenset[str]]:
     return {name: frozenset(forms) for name, forms in named.items()}
 
 
+def forms_alike(component: Mapping[str, str], named: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    """The meaning form of a component and those of its namesakes."""
+    return named.get(component.get("meaning"), frozenset()) | {form_of(component)}
+
+
 def read_dataset(folder: Path, split: str = "train", image_column: str = "file_name", caption_column: str | None = None,
                  progress: bool = True) -> list[Row]:
     """Read and check a dataset folder: `folder/<split>` where it exists, else `folder` itself.

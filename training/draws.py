@@ -85,8 +85,7 @@ class Draws:
         self.caption_counts = torch.tensor([len(row.captions) for row in rows])
         self.strokes = torch.tensor([row.strokes or 0 for row in rows])
         self.can_tag = torch.tensor([row.strokes is not None for row in rows])
-        self.is_own = torch.tensor([row.is_own for row in rows])
-        self.has_parts = torch.tensor([bool(row.facts.get("components")) for row in rows])
+        self.can_be_looked_at = torch.tensor([row.is_own or bool(row.facts.get("components")) for row in rows])
         self.is_rejected = torch.tensor([row.is_rejected for row in rows])
         self._last_order: tuple[int, torch.Tensor] | None = None  # an epoch and its rows, kept for the next step
 
@@ -97,6 +96,7 @@ class Draws:
         if self.noise_offset:
             flat = (self.latent_shape[0],) + (1,) * (len(self.latent_shape) - 1)
             noise += self.noise_offset * self._normal(step, Purpose.NOISE_OFFSET, flat)
+        first, end = (share * len(self.timestep_weights) for share in LOOKED_AT)
         timesteps = torch.multinomial(self.timestep_weights, self.size, replacement=True,
                                       generator=generator(self.seed, step, Purpose.TIMESTEPS))
         return StepDraws(
@@ -105,7 +105,7 @@ class Draws:
             dropped=dropped,
             tagged=tagged,
             rejected=self.is_rejected[rows],
-            looked_at=~dropped & (self.is_own | self.has_parts)[rows] & self._between(timesteps, *LOOKED_AT),
+            looked_at=~dropped & self.can_be_looked_at[rows] & (timesteps >= first) & (timesteps < end),
             strokes=self.strokes[rows] * (tagged & ~dropped),
             timesteps=timesteps,
             posterior_noise=self._normal(step, Purpose.POSTERIOR, self.latent_shape),
@@ -144,10 +144,6 @@ class Draws:
             here = epochs == epoch
             rows[here] = order[1][places[here] % length]
         return rows
-
-    def _between(self, timesteps: torch.Tensor, low: float, high: float) -> torch.Tensor:
-        count = len(self.timestep_weights)
-        return (timesteps >= low * count) & (timesteps < high * count)
 
     def _normal(self, step: int, purpose: Purpose, shape: Sequence[int]) -> torch.Tensor:
         return torch.randn((self.size, *shape), generator=generator(self.seed, step, purpose))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cache import with_stroke_tag
-from captioned_dataset import DatasetError, Row, form_of, namesakes
+from captioned_dataset import DatasetError, Row, form_of, forms_alike, namesakes
 from config import TRAINING_DIR
 
 WILD_FILE = TRAINING_DIR / "prompts" / "wild.txt"
@@ -106,7 +106,7 @@ def jouyou_strokes(rows: Sequence[Row]) -> list[int]:
 def _either(components: Sequence[dict], named: Mapping[str, frozenset[str]]) -> tuple[frozenset[str], ...]:
     """The components' meaning forms, then these with one or more of them as a namesake."""
     forms = [form_of(component) for component in components]
-    others = [sorted(named.get(component.get("meaning") or "", frozenset()) - {form})
+    others = [sorted(forms_alike(component, named) - {form})
               for component, form in zip(components, forms, strict=True)]
     choices = itertools.product(*([form, *more] for form, more in zip(forms, others, strict=True)))
     return tuple(dict.fromkeys(map(frozenset, choices)))

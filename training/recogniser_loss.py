@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDPMScheduler, SchedulerMixin
 
-from captioned_dataset import Row, form_of, namesakes
+from captioned_dataset import Row, forms_alike, namesakes
 from distortions import as_sampled
 from judging import Judge
 from recogniser import Seen, decoded_ink
@@ -113,7 +113,6 @@ class RecogniserLoss:
 
 def _classes(row: Row, kinds: Mapping[str, Sequence[int]], named: Mapping[str, frozenset[str]]) -> list[list[int]]:
     """For each component of a row, the recogniser's classes for it; none for one that it does not know."""
-    parts = row.facts.get("components") or ()
-    wanted = {named.get(part.get("meaning"), frozenset()) | {form_of(part)} for part in parts}
+    wanted = {forms_alike(part, named) for part in row.facts.get("components") or ()}
     classes = [sorted(kind for form in forms for kind in kinds.get(form, ())) for forms in wanted]
     return sorted(filter(None, classes))
