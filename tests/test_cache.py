@@ -67,6 +67,18 @@ def test_what_is_looked_up_is_what_the_encoders_give(bench: Path, tmp_path: Path
     assert torch.allclose(found, texts, atol=1e-5)
 
 
+def test_beyond_its_captions_a_composed_row_has_the_names_of_its_parts(bench: Path, tmp_path: Path) -> None:
+    pipeline = load_pipeline(str(bench / "base"))
+    (row, *_) = read_dataset(bench / "data", progress=False)
+    parts = [{"element": "氵", "meaning": "water"}, {"element": "馬", "meaning": "tree"}]
+    row = Row(row.path, row.sha256, ("water tree",), {"kind": "composed", "strokes": 14, "components": parts})
+    encoded = encode_rows(pipeline, [row], torch.ones((1, 3, 2), dtype=torch.bool), tmp_path, 32, "no", CPU, 1e9)
+    found = encoded.text(torch.zeros(3, dtype=torch.long), torch.tensor([1, 2, 0]), torch.tensor([True, True, False]),
+                         torch.tensor([False, False, False]))
+    texts = encode_prompts(pipeline, ["water, 14 strokes", "tree, 14 strokes", "water tree"], CPU)
+    assert torch.allclose(found, texts, atol=1e-5)
+
+
 def test_a_second_run_encodes_nothing(bench: Path, tmp_path: Path, encoded_keys: list[str]) -> None:
     encode(bench / "base", bench / "data", tmp_path)
     assert len(encoded_keys) == len(set(encoded_keys)) > 6

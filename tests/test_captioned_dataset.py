@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captioned_dataset import LISTED_PROBLEMS, DatasetError, dataset_hash, load_picture, read_dataset
+from captioned_dataset import (
+    LISTED_PROBLEMS,
+    DatasetError,
+    dataset_hash,
+    load_picture,
+    read_dataset,
+    without_prompts,
+)
 from training_fixtures import save_dataset
 
 
@@ -140,6 +147,19 @@ def test_the_hash_follows_pictures_captions_facts_and_order(data: Path) -> None:
 
 
 # --- pictures --------------------------------------------------------------------------------------------------------
+
+def test_rows_that_have_a_prompt_of_the_score_among_their_captions_are_left_out(data: Path, tmp_path: Path) -> None:
+    rows, prompts = read(data), tmp_path / "heldout_pairs.jsonl"
+    prompts.write_text('{"text": "Moon eat", "components": []}\n\n{"text": "wat"}\n', encoding="utf8")
+    others = without_prompts(rows, prompts)
+    assert [row for row in rows if row not in others] == [row for row in rows if "moon eat" in row.captions] != []
+    for text in ("moon eat", '{"captions": []}', '["text"]', '{"text": 1}'):
+        prompts.write_text(text)
+        with pytest.raises(DatasetError, match=r"held_out_prompts .*heldout_pairs\.jsonl"):
+            without_prompts(rows, prompts)
+    with pytest.raises(DatasetError, match="No such file"):
+        without_prompts(rows, tmp_path / "none")
+
 
 def test_a_picture_of_the_right_size_is_taken_as_it_is(tmp_path: Path) -> None:
     pixels = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4

@@ -136,6 +136,28 @@ def test_two_threads_may_draw_from_different_epochs_at_once() -> None:
         sys.setswitchinterval(before)
 
 
+def test_a_share_of_composed_characters_with_a_count_is_called_by_one_part_and_looked_at_by_nobody() -> None:
+    parts = [{"element": "氵", "meaning": "water"}, {"element": "馬", "meaning": "horse"}, {"element": "亠"}]
+    several = [*rows(20, kind="real", components=parts), *rows(20, kind="composed", components=parts)]
+    assert several[0].part_names == () and several[20].part_names == ("water", "horse")
+    run, plain = (draws(rows=several, size=500, one_part_share=share) for share in (0.4, 0.0))
+    captions = torch.tensor([len(row.captions) for row in several])
+    alone, could = [], []
+    for step in range(8):
+        one, other = run[step], plain[step]
+        named = one.caption >= captions[one.rows]
+        assert (one.rows[named] >= 20).all() and one.tagged[named].all() and not (named & one.looked_at).any()
+        assert set((one.caption - captions[one.rows])[named].tolist()) == {0, 1}
+        assert torch.equal(one.caption[~named], other.caption[~named]) and torch.equal(one.noise, other.noise)
+        assert (other.caption < captions[other.rows]).all()
+        alone.append(named)
+        could.append(one.tagged & (one.rows >= 20))
+    share = torch.cat(alone).sum() / torch.cat(could).sum()
+    assert share.item() == pytest.approx(0.4, abs=0.04)
+    wanted = run.wanted(1)
+    assert wanted.shape[1] == 5 and wanted[run[0].rows, run[0].caption, run[0].tagged.long()].all()
+
+
 def test_what_a_run_will_draw_is_known_before_it_begins() -> None:
     run = draws(size=8)
     wanted = run.wanted(4)

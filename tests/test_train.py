@@ -23,7 +23,7 @@ import checkpoints
 import publish
 from bases import load_pipeline
 from cache import encode_prompts
-from captioned_dataset import Row, load_picture, read_dataset
+from captioned_dataset import Row, dataset_hash, load_picture, read_dataset
 from judging import Judge
 from learner import Learner
 from loss import DiffusionLoss
@@ -210,6 +210,17 @@ def test_the_screen_shows_our_own_lines_alone(bench: Path, tmp_path: Path) -> No
                       r"samples:  .*|\s*")
     strangers = [line for line in re.split(r"[\r\n]", ended.stdout + ended.stderr) if not ours.fullmatch(line)]
     assert strangers == []
+
+
+def test_rows_with_a_held_out_prompt_are_not_trained_on(bench: Path, tmp_path: Path) -> None:
+    prompts = tmp_path / "pairs.jsonl"
+    prompts.write_text('{"text": "moon"}\n')
+    run_main(config_of(bench, tmp_path / "run", max_train_steps=1, held_out_prompts=prompts), tmp_path / "log")
+    run_main(config_of(bench, tmp_path / "whole", max_train_steps=1), tmp_path / "log")
+    some, whole = (json.loads((tmp_path / name / "config.json").read_text())["dataset_sha256"]
+                   for name in ("run", "whole"))
+    rows = [row for row in read_dataset(bench / "data", progress=False) if "moon" not in row.captions]
+    assert some == dataset_hash(rows) != whole
 
 
 def test_max_train_samples_takes_the_first_rows(bench: Path, tmp_path: Path) -> None:

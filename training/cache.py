@@ -88,7 +88,7 @@ class EncodedRows:
         """Tables: `moments` (N, 2, C, h, w) and `text` (M, tokens, width), on the device or mapped from disk.
 
         moment_places: int64 (rows,), -1 where a row was not encoded; text_places: int64 (rows, most captions, 2), by
-        row, caption and tag, -1 likewise; empty_place: the row of `text` that is the empty caption.
+        row, caption or part name, and tag, -1 likewise; empty_place: the row of `text` that is the empty caption.
         """
         self._moments, self._moment_places = moments, moment_places
         self._text, self._text_places, self._empty_place = text, text_places, empty_place
@@ -161,7 +161,7 @@ def encode_prompts(pipeline: StableDiffusionPipeline, prompts: Sequence[str], de
 
 
 def _caption_text(rows: Sequence[Row], row: int, caption: int, tagged: int) -> str:
-    text = rows[row].captions[caption]
+    text = (rows[row].captions + rows[row].part_names)[caption]
     return with_stroke_tag(text, rows[row].strokes) if tagged else text
 
 

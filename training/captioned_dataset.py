@@ -73,6 +73,12 @@ class Row:
         """The meaning forms of its components (the 水 of 氵), where the set knows them."""
         return frozenset(form_of(part) for part in self.facts.get("components") or ())
 
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """What the components of a composed character mean, each by itself; none of any other row."""
+        components = self.facts.get("components") or () if self.is_composed else ()
+        return tuple(component["meaning"] for component in components if component.get("meaning"))
+
     def _whole_number(self, name: str) -> int | None:
         """A fact that is a whole number; a CSV has it as text."""
         value = self.facts.get(name)
@@ -144,6 +150,19 @@ def read_dataset(folder: Path, split: str = "train", image_column: str = "file_n
     if not rows:
         raise DatasetError(f"{root}: the metadata has no rows")
     return rows
+
+
+def without_prompts(rows: Sequence[Row], path: Path) -> list[Row]:
+    """The rows that have no caption, whatever its case, that is a `text` of a file of JSON lines.
+
+    Raises DatasetError where the file cannot be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf8").splitlines()
+        prompts = {json.loads(line)["text"].lower() for line in lines if line.strip()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(f"--held_out_prompts {path}: cannot be read as JSON lines with a text ({error!r})") from None
+    return [row for row in rows if prompts.isdisjoint(caption.lower() for caption in row.captions)]
 
 
 def dataset_hash(rows: Sequence[Row]) -> str:

@@ -31,6 +31,9 @@ class TrainConfig:
     """The column with the caption, or with a list of captions; by default `captions`, else `text`."""
     extra_data_dir: tuple[Path, ...] = ()
     """Other imagefolders to mix in, such as self_training.py makes; their column `captions` or `text` is read."""
+    held_out_prompts: Path | None = None
+    """A heldout_pairs.jsonl of another set, such as data/kanji's: rows with a caption that is one of its prompts are
+    left out, so that the score on them stays one of what was never seen."""
     recogniser: Path | None = None
     """The folder of a recogniser of a seed of its own, train_recogniser.py's weights/: lets it look at drawings as they
     are ended, own ones (of extra_data_dir) and those for captions of known components, and trains on its gradient."""
@@ -52,6 +55,9 @@ class TrainConfig:
     """Share of composed characters in what is drawn, 0 to 1, where the set has them."""
     part_balance: float = 0.0
     """How much more often composed characters of rare components are drawn: 0 not, 1 in proportion to their rarity."""
+    one_part_share: float = 0.0
+    """Share of composed characters' captions with a stroke count that name one component alone ("horse, 14 strokes"), 0
+    to 1: teaches to heed the count where the words leave it open."""
     extra_share: float = 0.2
     """Share of the other folders' pictures in what is drawn, above 0 and below 1; each of them as often as another."""
     recogniser_weight: float = 0.2
@@ -112,8 +118,9 @@ class TrainConfig:
     """Train a LoRA of this rank on the attention instead of the whole UNet."""
 
     # The machine
-    mixed_precision: Literal["no", "fp16", "bf16"] = "bf16"
-    """Precision of the UNet's arithmetic; the trained weights stay in fp32."""
+    mixed_precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
+    """Precision of the UNet's arithmetic; the trained weights stay in fp32. `auto`: bf16, and `no` (fp32) on a CPU that
+    has no instructions for it."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more time."""
     compile: bool = False
@@ -158,8 +165,8 @@ class TrainConfig:
         for name in ("train_batch_size", "gradient_accumulation_steps", "max_train_steps", "checkpointing_steps",
                      "num_inference_steps", "logging_steps", "common_weight"):
             _require(1 <= getattr(self, name) < math.inf, name, getattr(self, name), "at least 1")
-        for name in ("caption_dropout", "stroke_tag_share", "composed_share", "part_balance", "timestep_bias_portion",
-                     "ema_decay", "adam_beta1", "adam_beta2", "muon_momentum"):
+        for name in ("caption_dropout", "stroke_tag_share", "composed_share", "part_balance", "one_part_share",
+                     "timestep_bias_portion", "ema_decay", "adam_beta1", "adam_beta2", "muon_momentum"):
             _require(0.0 <= getattr(self, name) <= 1.0, name, getattr(self, name), "between 0 and 1")
         for name in ("learning_rate", "timestep_bias_multiplier", "max_grad_norm", "adam_epsilon",
                      "recogniser_weight"):
@@ -184,7 +191,7 @@ FREE_AT_RESUME = frozenset({
     "checkpoints_total_limit", "resume_from_checkpoint", "validation_prompts", "validation_steps",
     "num_inference_steps", "guidance_scale", "logging_steps", "report_to", "save_precision", "push_to_hub",
     "push_dataset", "hub_model_id", "dry_run", "train_data_dir", "extra_data_dir",
-    "recogniser",
+    "recogniser", "held_out_prompts",
 })
 
 

@@ -32,6 +32,7 @@ class Purpose(IntEnum):
     TIMESTEPS = 4
     NOISE_OFFSET = 5
     DISTORTIONS = 6
+    PART_NAMES = 7
 
 
 def generator(seed: int, step: int, purpose: Purpose, part: int = 0) -> torch.Generator:
@@ -45,11 +46,12 @@ def generator(seed: int, step: int, purpose: Purpose, part: int = 0) -> torch.Ge
 class StepDraws:
     """What one optimizer update of `size` samples (all processes and accumulation steps together) is drawn to see.
 
-    rows, caption: int64 (size,), the row and which of its captions; dropped, tagged, rejected, looked_at: bool (size,),
-    whether the caption is left out (for guidance), whether it carries the stroke count, whether the picture is one to
-    be led away from, whose caption is never left out, and whether a recogniser may look at it: at own drawings and at
-    pictures whose components are known, with their captions, at timesteps where it matters; strokes: int64 (size,), the
-    number that the caption names, 0 for none; timesteps: int64 (size,);
+    rows, caption: int64 (size,), the row and which of its captions, or, beyond these, of its part names; dropped,
+    tagged, rejected, looked_at: bool (size,), whether the caption is left out (for guidance), whether it carries the
+    stroke count, whether the picture is one to be led away from, whose caption is never left out, and whether a
+    recogniser may look at it: at own drawings and at pictures whose components are known, with their captions, at
+    timesteps where it matters; strokes: int64 (size,), the number that the caption names, 0 for none; timesteps: int64
+    (size,);
     posterior_noise, noise: float32 (size, *latent_shape), standard normal, for the VAE's sample and the diffusion.
     """
 
@@ -74,15 +76,16 @@ class Draws:
 
     def __init__(self, rows: Sequence[Row], seed: int, size: int, latent_shape: Sequence[int],
                  timestep_weights: torch.Tensor, dropout: float, tag_share: float, noise_offset: float,
-                 weights: torch.Tensor) -> None:
-        """See StepDraws for the fields; `dropout` and `tag_share` are probabilities.
+                 weights: torch.Tensor, one_part_share: float = 0.0) -> None:
+        """See StepDraws for the fields; `dropout`, `tag_share` and `one_part_share` are probabilities.
 
         `timestep_weights` (T,) and `weights`, a row each, are not negative: how often each is drawn, in proportion.
         """
         self.seed, self.size, self.latent_shape = seed, size, tuple(latent_shape)
         self.timestep_weights, self.dropout, self.tag_share = timestep_weights, dropout, tag_share
-        self.noise_offset, self.weights = noise_offset, weights
+        self.noise_offset, self.weights, self.one_part_share = noise_offset, weights, one_part_share
         self.caption_counts = torch.tensor([len(row.captions) for row in rows])
+        self.part_name_counts = torch.tensor([len(row.part_names) for row in rows])
         self.strokes = torch.tensor([row.strokes or 0 for row in rows])
         self.can_tag = torch.tensor([row.strokes is not None for row in rows])
         self.can_be_looked_at = torch.tensor([row.is_own or bool(row.facts.get("components")) for row in rows])
@@ -105,7 +108,8 @@ class Draws:
             dropped=dropped,
             tagged=tagged,
             rejected=self.is_rejected[rows],
-            looked_at=~dropped & self.can_be_looked_at[rows] & (timesteps >= first) & (timesteps < end),
+            looked_at=(~dropped & self.can_be_looked_at[rows] & (caption < self.caption_counts[rows])
+                       & (timesteps >= first) & (timesteps < end)),
             strokes=self.strokes[rows] * (tagged & ~dropped),
             timesteps=timesteps,
             posterior_noise=self._normal(step, Purpose.POSTERIOR, self.latent_shape),
@@ -117,7 +121,8 @@ class Draws:
 
         A row whose caption is dropped counts as drawn with it: its picture is seen all the same.
         """
-        wanted = torch.zeros((len(self.weights), int(self.caption_counts.max()), 2), dtype=torch.bool)
+        most = int((self.caption_counts + self.part_name_counts).max())
+        wanted = torch.zeros((len(self.weights), most, 2), dtype=torch.bool)
         for step in range(steps):
             rows, caption, _, tagged = self._captions(step)
             wanted[rows, caption, tagged.long()] = True
@@ -130,7 +135,13 @@ class Draws:
         counts = self.caption_counts[rows]
         caption = torch.minimum((chance[0] * counts).long(), counts - 1)
         dropped = (chance[1] < self.dropout) & ~self.is_rejected[rows]
-        return rows, caption, dropped, (chance[2] < self.tag_share) & self.can_tag[rows]
+        tagged = (chance[2] < self.tag_share) & self.can_tag[rows]
+        if self.one_part_share:
+            chance = torch.rand((2, self.size), generator=generator(self.seed, step, Purpose.PART_NAMES))
+            names = self.part_name_counts[rows]
+            alone = tagged & (names > 0) & (chance[0] < self.one_part_share)
+            caption = torch.where(alone, counts + torch.minimum((chance[1] * names).long(), names - 1), caption)
+        return rows, caption, dropped, tagged
 
     def _rows(self, step: int) -> torch.Tensor:
         """The rows of a step: the next `size` of an endless sequence of epochs."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 
 import checkpoints
 from config import TrainConfig
+from precision import has_bf16
 
 # First and last layers and the timestep's embedding are AdamW's even where Muon is asked for, as Muon's author has it.
 ADAMW_LAYERS = ("conv_in.", "conv_out.", "time_embedding.")
@@ -35,7 +37,8 @@ class Optimizers:
         self.prepared = accelerator.prepare_optimizer(self.adamw)
         self.matrices = [(kernel, torch.nn.Parameter(kernel.detach().view(len(kernel), -1)))
                          for kernel in kernels.values()]
-        self.muon = torch.optim.Muon(
+        muon = torch.optim.Muon if has_bf16(accelerator.device) else _Fp32Muon
+        self.muon = muon(
             [matrix for _, matrix in self.matrices], lr=config.learning_rate, weight_decay=config.adam_weight_decay,
             momentum=config.muon_momentum, adjust_lr_fn="match_rms_adamw") if kernels else None
 
@@ -79,3 +82,31 @@ class Optimizers:
 
     def _by_file(self) -> dict[str, torch.optim.Optimizer]:
         return {"optimizer": self.adamw} | ({} if self.muon is None else {"muon": self.muon})
+
+
+class _Fp32Muon(torch.optim.Muon):
+    """torch's Muon, which makes its updates orthogonal in bf16 alone, for processors where that is the slower one."""
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        """Apply the gradients."""
+        for group in self.param_groups:
+            rate, momentum = group["lr"], group["momentum"]
+            for matrix in group["params"]:
+                average = self.state[matrix].setdefault("momentum_buffer", torch.zeros_like(matrix))
+                average.lerp_(matrix.grad, 1.0 - momentum)
+                update = _orthogonal(matrix.grad.lerp(average, momentum), group)
+                matrix.mul_(1.0 - rate * group["weight_decay"])
+                matrix.add_(update, alpha=-rate * 0.2 * max(matrix.shape) ** 0.5)  # match_rms_adamw
+
+
+def _orthogonal(update: torch.Tensor, group: Mapping[str, Any]) -> torch.Tensor:
+    """The nearest orthogonal matrix, roughly: Newton and Schulz's iteration, whose factors the group has."""
+    a, b, c = group["ns_coefficients"]
+    is_tall = update.size(0) > update.size(1)
+    x = update.T if is_tall else update
+    x = x / x.norm().clamp_min(group["eps"])
+    for _ in range(group["ns_steps"]):
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.T if is_tall else x

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from captioned_dataset import Row, load_picture
 from draws import generator
 from glyph_batches import Purpose, Redrawn
+from precision import autocast
 from recogniser import SIDE, decoded_ink
 
 RESOLUTION = 128  # px that the autoencoder of the embedded base works at
@@ -31,7 +32,7 @@ def redraw(vae: AutoencoderKL, rows: Sequence[Row], whole: int, muddled: int, se
               for composed in (False, True)]
     chosen = torch.cat([group[torch.randperm(len(group), generator=draw)[:whole // 2]] for group in groups])
     latents, pictures = [], []
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with autocast(torch.device("cpu")):
         for batch in tqdm(chosen.split(BATCH), desc="redrawing glyphs", unit="batch", leave=False):
             glyphs = np.stack([load_picture(rows[place].path, RESOLUTION, vae.config.in_channels) for place in batch])
             latents.append(vae.encode(torch.from_numpy(glyphs)).latent_dist.sample(draw).float())

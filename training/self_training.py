@@ -48,6 +48,7 @@ from captioned_dataset import DatasetError, Row, read_dataset
 from command_line import UserError, parse
 from generate import DrawingSettings, choose_device, load_model, model_facts
 from judging import Judge, JudgeError, Reading
+from precision import autocast
 from prompt_sets import Prompt, jouyou_strokes, known_prompts, pair_prompts, wild_prompts
 from quiet import known_noise_off
 from run_folder import write_atomically
@@ -227,7 +228,7 @@ def _draw(pipeline: StableDiffusionPipeline, recogniser: Judge, orders: Sequence
     for start in range(done, len(orders), size):
         batch = orders[start:start + size]
         text = encode_prompts(pipeline, [order.prompt.asked for order in batch], device)
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast(device):
             pictures = config.sample(pipeline, text, empty, [order.seed for order in batch])
         lines = []
         for number, order, picture, reading in zip(range(start, start + size), batch, pictures,

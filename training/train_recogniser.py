@@ -30,6 +30,7 @@ from command_line import parse
 from config import TINY_DIR
 from glyph_batches import Batch, GlyphBatches, Glyphs, Redrawn, read_glyphs
 from glyph_labels import Vocabulary
+from precision import autocast
 from recogniser import Recogniser, Shape, load_recogniser, save_recogniser
 from recogniser_figures import choose_thresholds, figures, look
 from redrawing import redraw
@@ -153,7 +154,7 @@ class Learner:
         """One update; returns the losses. Raises FloatingPointError, before the update, where they are not finite."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(step, self.config)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with autocast(torch.device("cpu")):
             seen = self.network(batch.ink.contiguous(memory_format=torch.channels_last))
         terms = losses(seen, batch, self.identities)
         loss = sum(LOSS_WEIGHTS[name] * term for name, term in terms.items())

@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -25,13 +26,14 @@ import torch
 
 import publish
 from bases import BaseError
-from captioned_dataset import DatasetError, read_dataset
+from captioned_dataset import DatasetError, read_dataset, without_prompts
 from checkpoints import CheckpointError
 from command_line import UserError, parse_train_config
 from compile_check import CompileError
 from config import TrainConfig, as_json, with_epochs
 from judging import JudgeError
 from loss import LossError
+from precision import has_bf16
 from quiet import known_noise_off
 from resume import ResumeError
 from run_folder import RunError, RunFolder, is_finished
@@ -50,7 +52,7 @@ def main() -> None:
     """Parse, train, and turn a user's mistake into one message and a non-zero exit status."""
     config = parse_train_config(sys.argv[1:], description=__doc__)
     if config.dry_run:
-        print(json.dumps(as_json(config), indent=1))
+        print(json.dumps(as_json(with_precision(config)), indent=1))
         return
     try:
         train(config)
@@ -71,6 +73,7 @@ def train(config: TrainConfig) -> Path:
 
     Stopped by a signal it saves what was learned and exits with status 143 or 130.
     """
+    config = with_precision(config)
     if is_finished(config.output_dir, config):
         print(f"{config.output_dir} is complete: {config.output_dir / 'pipeline'}")
         return config.output_dir / "pipeline"
@@ -82,7 +85,10 @@ def train(config: TrainConfig) -> Path:
                 run = RunFolder(config.output_dir)
                 publish.check(config)
             rows = read_dataset(config.train_data_dir, "train", config.image_column, config.caption_column,
-                                progress=accelerator.is_main_process)[:config.max_train_samples]
+                                progress=accelerator.is_main_process)
+            if config.held_out_prompts is not None:
+                rows = without_prompts(rows, config.held_out_prompts)
+            rows = rows[:config.max_train_samples]
             extra = [row for folder in config.extra_data_dir
                      for row in read_dataset(folder, progress=accelerator.is_main_process)]
             config = with_epochs(config, len(rows) + len(extra), accelerator.num_processes)
@@ -95,12 +101,19 @@ def train(config: TrainConfig) -> Path:
             run.close()
 
 
+def with_precision(config: TrainConfig) -> TrainConfig:
+    """The same settings with the precision that `auto` stands for here, so that a run keeps it wherever it goes on."""
+    if config.mixed_precision != "auto":
+        return config
+    return replace(config, mixed_precision="bf16" if has_bf16(torch.device(_device_type(config))) else "no")
+
+
 def make_accelerator(config: TrainConfig) -> Accelerator:
     """The processes and the device. Raises TrainingError where a GPU is asked for and not there."""
     if config.device == "cuda" and not torch.cuda.is_available():
         raise TrainingError("--device cuda: no CUDA GPU can be used here (torch.cuda.is_available() is false). "
                             "Leave the flag out to train on the CPU.")
-    on_cpu = config.device == "cpu" or not torch.cuda.is_available()
+    on_cpu = _device_type(config) == "cpu"
     if on_cpu and config.mixed_precision == "fp16":
         raise TrainingError("--mixed_precision fp16 needs a CUDA GPU; on a CPU use bf16 or no")
     torch.backends.cudnn.benchmark = not config.deterministic
@@ -110,6 +123,10 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     else:
         torch.set_float32_matmul_precision("high")
     return Accelerator(mixed_precision=config.mixed_precision, cpu=on_cpu)
+
+
+def _device_type(config: TrainConfig) -> str:
+    return "cpu" if config.device == "cpu" or not torch.cuda.is_available() else "cuda"
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 import checkpoints
 from captioned_dataset import Row, load_picture
 from draws import Purpose, generator
+from precision import autocast
 from stop_signals import StopSignals
 
 RESOLUTION = 128  # px, the side of the glyphs of the embedded base
@@ -113,7 +114,7 @@ def _update(vae: AutoencoderKL, optimizer: torch.optim.Optimizer, glyphs: torch.
 
 def _losses(vae: AutoencoderKL, crops: torch.Tensor, draw: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean L1 a pixel and mean KL a latent (nats) of a batch (B, 1, H, W) in [-1, 1]."""
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with autocast(torch.device("cpu")):
         posterior = vae.encode(crops).latent_dist
         decoded = vae.decode(posterior.sample(generator=draw)).sample
     kl = posterior.kl() / posterior.mean[0].numel()

@@ -73,7 +73,7 @@ class TrainingRun:
             _latent_shape(pipeline, config.resolution),
             timestep_weights(self.loss.train_timesteps, config.timestep_bias_strategy, config.timestep_bias_portion,
                              config.timestep_bias_multiplier),
-            config.caption_dropout, config.stroke_tag_share, config.noise_offset, weights)
+            config.caption_dropout, config.stroke_tag_share, config.noise_offset, weights, config.one_part_share)
         encoded = encode_rows(
             pipeline, rows, self.draws.wanted(config.max_train_steps), config.cache_dir, config.resolution,
             config.mixed_precision, self.device, config.cache_budget * 1e9)
