@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from bases import load_pipeline
-from cache import encode_prompts
+from cache import encode_prompts, words_alone
+from generate import DrawingSettings
 from sampling import sample, use_fast_sampler
 from training_fixtures import save_base
 
@@ -23,7 +24,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory):
 
 def draw(pipeline, prompts: list[str], seeds: list[int], **options) -> list[np.ndarray]:
     text = encode_prompts(pipeline, [*prompts, ""], torch.device("cpu"))
-    pictures = sample(pipeline, text[:-1], text[-1:], seeds, steps=5, resolution=32, **options)
+    pictures = sample(pipeline, text[:-1], [text[-1:]], seeds, steps=5, resolution=32, **options)
     return [np.asarray(picture, dtype=float) for picture in pictures]
 
 
@@ -37,6 +38,33 @@ def test_guidance_leads_its_share_of_the_steps_and_the_others_cost_half(
     finally:
         watching.remove()
     assert seen == sizes
+
+
+def test_guidance_leads_away_from_nothing_and_from_the_words_without_their_strokes_in_turn(pipeline) -> None:
+    prompts = ["moon, 8 strokes", "tree"]
+    encoded = encode_prompts(pipeline, [*prompts, "", "moon"], torch.device("cpu"))
+    seen = []
+    watching = pipeline.unet.register_forward_pre_hook(
+        lambda _module, _given, named: seen.append(named["encoder_hidden_states"]), with_kwargs=True)
+    settings = DrawingSettings(steps=5, guidance_scale=4.0, guided_share=0.8)
+    try:
+        counted = settings.sample(pipeline, prompts, [0, 1])
+        pictures = settings.sample(pipeline, prompts[1:], [1])
+    finally:
+        watching.remove()
+    turns = [torch.cat([encoded[[2, 2]], encoded[:2]]), torch.cat([encoded[[3, 2]], encoded[:2]])]
+    assert all(torch.allclose(given, turns[step % 2], atol=1e-5) for step, given in enumerate(seen[:4]))
+    assert torch.allclose(seen[4], encoded[:2], atol=1e-5)
+    assert all(torch.allclose(given, encoded[[2, 1]], atol=1e-5) for given in seen[5:9])
+    same = [np.asarray(picture, dtype=float) for picture in (counted[1], pictures[0])]
+    assert np.abs(same[0] - same[1]).max() <= 1.0, "a prompt beside it changes nothing"
+
+
+@pytest.mark.parametrize(("prompt", "words"), [
+    ("moon, 8 strokes", "moon"), ("to eat, 1 stroke", "to eat"), ("a, 3 strokes, 12 strokes", "a, 3 strokes"),
+    ("moon", ""), ("", ""), ("moon, many strokes", ""), ("8 strokes", "")])
+def test_the_words_of_a_prompt_that_names_strokes_are_told_from_the_number(prompt: str, words: str) -> None:
+    assert words_alone(prompt) == words
 
 
 def test_unguided_steps_follow_the_words(pipeline) -> None:

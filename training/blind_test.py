@@ -29,14 +29,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from bases import BaseError
-from cache import encode_prompts
 from captioned_dataset import DatasetError, Row, load_picture, read_dataset
 from command_line import UserError, parse
 from generate import DrawingSettings, choose_device, load_model
 from judging import JUDGE, Judge, JudgeError
 from prompt_sets import Prompt, pair_prompts, wild_prompts
 from run_folder import write_atomically
-from sampling import batch_size_for, sample, use_fast_sampler
+from sampling import batch_size_for, use_fast_sampler
 from stop_signals import Stopped, StopSignals
 
 PAGE = Path(__file__).with_name("blind_test_page.html")
@@ -97,7 +96,7 @@ def collect(config: BlindTestConfig) -> list[Glyph]:
     prompts = choose_prompts(config)
     device = choose_device(config.device)
     pipeline = load_model(config.model, config.revision).to(device)
-    glyphs = [*_real(pipeline, rows, device), *_invented(pipeline, prompts, device, config)]
+    glyphs = [*_real(pipeline, rows, device), *_invented(pipeline, prompts, config)]
     random.Random(config.seed).shuffle(glyphs)
     return glyphs
 
@@ -148,19 +147,17 @@ def _real(pipeline: Any, rows: Sequence[Row], device: torch.device) -> list[Glyp
     return glyphs
 
 
-def _invented(pipeline: Any, prompts: Sequence[Prompt], device: torch.device, config: BlindTestConfig) -> list[Glyph]:
+def _invented(pipeline: Any, prompts: Sequence[Prompt], config: BlindTestConfig) -> list[Glyph]:
     judge = Judge.load(JUDGE, None) if config.best_of > 1 else None
     use_fast_sampler(pipeline)
-    text = encode_prompts(pipeline, [*(prompt.text for prompt in prompts), ""], device)
     count = len(prompts) * config.best_of  # each picture has noise of its own, so that no two glyphs share a layout
     orders = [(number // config.best_of, config.seed + number) for number in range(count)]
     side, pictures = pipeline.unet.config.sample_size, []
     with tqdm(total=len(orders), desc="inventing", unit="picture") as bar:
         for start in range(0, len(orders), batch_size_for(side)):
             batch = orders[start:start + batch_size_for(side)]
-            pictures += sample(pipeline, text[[place for place, _ in batch]], text[-1:], [seed for _, seed in batch],
-                               config.steps, config.guidance_scale, side * pipeline.vae_scale_factor,
-                               guided_share=config.guided_share)
+            pictures += config.sample(pipeline, [prompts[place].text for place, _ in batch],
+                                      [seed for _, seed in batch])
             bar.update(len(batch))
     glyphs = []
     for place, prompt in enumerate(prompts):

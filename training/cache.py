@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -120,6 +121,12 @@ def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 def with_stroke_tag(caption: str, strokes: int) -> str:
     """The caption with the stroke budget as training and generate.py write it: "water, 4 strokes"."""
     return f"{caption}, {strokes} stroke{'s' * (strokes != 1)}"
+
+
+def words_alone(prompt: str) -> str:
+    """The words of a prompt that names a number of strokes at its end; nothing of one that names none."""
+    named = re.fullmatch(r"(.*), \d+ strokes?", prompt, flags=re.DOTALL)
+    return named[1] if named else ""
 
 
 def encode_rows(pipeline: StableDiffusionPipeline, rows: Sequence[Row], wanted: torch.Tensor, cache_dir: Path,

@@ -30,7 +30,6 @@ from PIL import Image
 from tqdm import tqdm
 
 from bases import BaseError, module_hash
-from cache import encode_prompts
 from captioned_dataset import DatasetError, Row, dataset_hash, read_dataset
 from command_line import UserError, parse
 from generate import DrawingSettings, choose_device, load_model
@@ -208,11 +207,10 @@ class Artist:
         orders = [(prompt, seed_of(self.config.seed, name, prompt.asked, turn))
                   for prompt in prompts for turn in range(seeds)]
         batch_size, pictures = batch_size_for(self.pipeline.unet.config.sample_size), []
-        empty = encode_prompts(self.pipeline, [""], self.device)
         for start in range(0, len(orders), batch_size):
             batch = orders[start:start + batch_size]
-            text = encode_prompts(self.pipeline, [prompt.asked for prompt, _ in batch], self.device)
-            pictures += self.config.sample(self.pipeline, text, empty, [seed for _, seed in batch])
+            pictures += self.config.sample(self.pipeline, [prompt.asked for prompt, _ in batch],
+                                           [seed for _, seed in batch])
             bar.update(len(batch))
         return [(prompt, seed, picture) for (prompt, seed), picture in zip(orders, pictures, strict=True)]
 

@@ -32,7 +32,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from bases import BaseError, load_pipeline, module_hash
-from cache import encode_prompts, with_stroke_tag
+from cache import encode_prompts, with_stroke_tag, words_alone
 from command_line import UserError, parse
 from config import GUIDED_SHARE, TrainConfig
 from judging import Judge, JudgeError, Reading
@@ -75,10 +75,17 @@ class DrawingSettings:
         if not 0.0 <= self.guided_share <= 1.0:
             raise ValueError(f"--guided_share {self.guided_share}: must be between 0 and 1")
 
-    def sample(self, pipeline: StableDiffusionPipeline, text: torch.Tensor, empty_text: torch.Tensor,
+    def sample(self, pipeline: StableDiffusionPipeline, prompts: Sequence[str],
                seeds: Sequence[int]) -> list[Image.Image]:
-        """Draw one picture for each row of `text` under these settings, of the model's own size; see sampling."""
-        return sample(pipeline, text, empty_text, seeds, self.steps, self.guidance_scale,
+        """Draw one picture for each prompt under these settings, of the model's own size; see sampling.
+
+        Guidance leads away from the empty prompt and, where a prompt names a number of strokes, in every other step
+        from its words alone, so that the number is heeded too.
+        """
+        alone = [words_alone(prompt) for prompt in prompts]
+        text = encode_prompts(pipeline, [*prompts, ""], pipeline.device)
+        others = [text[-1:]] + ([encode_prompts(pipeline, alone, pipeline.device)] if any(alone) else [])
+        return sample(pipeline, text[:-1], others, seeds, self.steps, self.guidance_scale,
                       pipeline.unet.config.sample_size * pipeline.vae_scale_factor, guided_share=self.guided_share)
 
     def require_at_least(self, least: Mapping[str, int]) -> None:
@@ -165,7 +172,7 @@ def draw_to_folder(config: GenerateConfig) -> Path:
     model = model_facts(config.model, pipeline)
     config.output.mkdir(parents=True, exist_ok=True)
     candidates = [order.candidate(number) for order in orders for number in range(config.best_of)]
-    drawn = draw(pipeline, candidates, config, device)
+    drawn = draw(pipeline, candidates, config)
     pictures, captions = [], []
     for order in orders:
         picture, chosen, reading = choose(list(itertools.islice(drawn, config.best_of)), judge, config.strokes)
@@ -212,17 +219,16 @@ def facts_of(order: Order, config: GenerateConfig, model: dict[str, str],
             **({"reading": reading} if reading else {})}
 
 
-def draw(pipeline: StableDiffusionPipeline, orders: Sequence[Order], config: GenerateConfig,
-         device: torch.device) -> Iterator[Image.Image]:
+def draw(pipeline: StableDiffusionPipeline, orders: Sequence[Order],
+         config: GenerateConfig) -> Iterator[Image.Image]:
     """The pictures of the orders, in order, drawn in batches under a progress bar."""
     use_fast_sampler(pipeline)
-    text = encode_prompts(pipeline, [*(order.prompt for order in orders), ""], device)
     batch_size = batch_size_for(pipeline.unet.config.sample_size)
     with tqdm(total=len(orders), desc="drawing", unit="picture") as bar:
         for start in range(0, len(orders), batch_size):
-            batch = slice(start, start + batch_size)
-            pictures = config.sample(pipeline, text[:-1][batch], text[-1:],
-                                     [order.noise_seed for order in orders[batch]])
+            batch = orders[start:start + batch_size]
+            pictures = config.sample(pipeline, [order.prompt for order in batch],
+                                     [order.noise_seed for order in batch])
             bar.update(len(pictures))
             yield from pictures
 

@@ -122,7 +122,7 @@ def draw_examples(pipeline: StableDiffusionPipeline, drawing: GenerateConfig, be
     """For each prompt the picture itself and the judge's choice among `best_of` candidates, with their readings."""
     orders = read_orders(drawing)
     candidates = [order.candidate(number) for order in orders for number in range(best_of)]
-    drawn = draw(pipeline, candidates, drawing, pipeline.device)
+    drawn = draw(pipeline, candidates, drawing)
     for order in orders:
         pictures = list(itertools.islice(drawn, best_of))
         readings = judge.look(pictures)

@@ -31,29 +31,33 @@ def use_fast_sampler(pipeline: StableDiffusionPipeline) -> None:
 
 
 @torch.no_grad()
-def sample(pipeline: StableDiffusionPipeline, text: torch.Tensor, empty_text: torch.Tensor, seeds: Sequence[int],
+def sample(pipeline: StableDiffusionPipeline, text: torch.Tensor, others: Sequence[torch.Tensor], seeds: Sequence[int],
            steps: int, guidance_scale: float, resolution: int, on_step: Callable[[], None] = lambda: None,
            guided_share: float = GUIDED_SHARE) -> list[Image.Image]:
     """Draw one picture for each row of `text`.
 
-    text: (B, tokens, width), the encoded prompts; empty_text: (1, tokens, width), the encoded empty prompt, which
-    guidance leads away from; seeds: one a picture, each its own CPU generator, so that neither the batch nor the device
-    changes what is drawn; resolution: px. `on_step` is called after each denoising step and may raise to stop.
-    Guidance is applied in the first `guided_share` (0 to 1) of the steps (arXiv 2404.07724); the others cost half.
+    text: (B, tokens, width), the encoded prompts; others: one or more (B or 1, tokens, width), encoded prompts which
+    guidance leads away from, in turn from step to step; seeds: one a picture, each its own CPU generator, so that
+    neither the batch nor the device changes what is drawn; resolution: px. `on_step` is called after each denoising
+    step and may raise to stop. Guidance is applied in the first `guided_share` (0 to 1) of the steps (arXiv
+    2404.07724); the others cost half.
     """
-    guided_steps = round(guided_share * steps)
+    guided_steps, dtype = round(guided_share * steps), pipeline.unet.dtype
+    text, others = text.to(dtype), [other.expand_as(text).to(dtype) for other in others]
 
     def after_step(running: StableDiffusionPipeline, step: int, _timestep: int, kept: dict) -> dict:
         on_step()
-        if step + 1 == guided_steps and running.do_classifier_free_guidance:
-            running._guidance_scale = 0.0  # the way that diffusers' documentation names
-            kept["prompt_embeds"] = kept["prompt_embeds"].chunk(2)[1]
+        if running.do_classifier_free_guidance:
+            if step + 1 == guided_steps:
+                running._guidance_scale = 0.0  # the way that diffusers' documentation names
+                kept["prompt_embeds"] = text
+            elif len(others) > 1:
+                kept["prompt_embeds"] = torch.cat([others[(step + 1) % len(others)], text])
         return kept
 
     pipeline.set_progress_bar_config(disable=True)
-    dtype = pipeline.unet.dtype
     return pipeline(
-        prompt_embeds=text.to(dtype), negative_prompt_embeds=empty_text.expand_as(text).to(dtype),
+        prompt_embeds=text, negative_prompt_embeds=others[0],
         generator=[torch.Generator().manual_seed(seed) for seed in seeds], num_inference_steps=steps,
         guidance_scale=guidance_scale if guided_steps else 1.0, height=resolution, width=resolution,
         callback_on_step_end=after_step, callback_on_step_end_tensor_inputs=["latents", "prompt_embeds"],

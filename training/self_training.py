@@ -43,7 +43,6 @@ from tqdm import tqdm
 
 import model_card
 from bases import BaseError
-from cache import encode_prompts
 from captioned_dataset import DatasetError, Row, read_dataset
 from command_line import UserError, parse
 from generate import DrawingSettings, choose_device, load_model, model_facts
@@ -223,13 +222,12 @@ def _draw(pipeline: StableDiffusionPipeline, recogniser: Judge, orders: Sequence
           config: SelfTrainingConfig, device: torch.device, folder: Path) -> Iterator[list[dict[str, Any]]]:
     """Draw the orders from number `done` on; for each batch a line an order. The pictures are saved first."""
     use_fast_sampler(pipeline)
-    empty = encode_prompts(pipeline, [""], device)
     size = batch_size_for(pipeline.unet.config.sample_size)
     for start in range(done, len(orders), size):
         batch = orders[start:start + size]
-        text = encode_prompts(pipeline, [order.prompt.asked for order in batch], device)
         with autocast(device):
-            pictures = config.sample(pipeline, text, empty, [order.seed for order in batch])
+            pictures = config.sample(pipeline, [order.prompt.asked for order in batch],
+                                     [order.seed for order in batch])
         lines = []
         for number, order, picture, reading in zip(range(start, start + size), batch, pictures,
                                                    recogniser.look(pictures), strict=False):

@@ -37,7 +37,7 @@ class Validation:
             with torch.random.fork_rng(), self.accelerator.autocast():
                 for start in range(0, len(config.validation_prompts), batch_size):
                     text = self.prompts[:-1][start:start + batch_size]
-                    pictures += sample(self.pipeline, text, self.prompts[-1:], range(start, start + len(text)),
+                    pictures += sample(self.pipeline, text, [self.prompts[-1:]], range(start, start + len(text)),
                                        config.num_inference_steps, config.guidance_scale, config.resolution, on_step)
         finally:
             self.pipeline.vae.to("cpu")
