@@ -157,6 +157,9 @@ def test_rows_that_have_a_prompt_of_the_score_among_their_captions_are_left_out(
         prompts.write_text(text)
         with pytest.raises(DatasetError, match=r"held_out_prompts .*heldout_pairs\.jsonl"):
             without_prompts(rows, prompts)
+    prompts.write_text("".join(json.dumps({"text": row.captions[0]}) + "\n" for row in rows))
+    with pytest.raises(DatasetError, match="every row"):
+        without_prompts(rows, prompts)
     with pytest.raises(DatasetError, match="No such file"):
         without_prompts(rows, tmp_path / "none")
 

@@ -155,14 +155,17 @@ def read_dataset(folder: Path, split: str = "train", image_column: str = "file_n
 def without_prompts(rows: Sequence[Row], path: Path) -> list[Row]:
     """The rows that have no caption, whatever its case, that is a `text` of a file of JSON lines.
 
-    Raises DatasetError where the file cannot be read.
+    Raises DatasetError where the file cannot be read or leaves no row.
     """
     try:
         lines = path.read_text(encoding="utf8").splitlines()
         prompts = {json.loads(line)["text"].lower() for line in lines if line.strip()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"--held_out_prompts {path}: cannot be read as JSON lines with a text ({error!r})") from None
-    return [row for row in rows if prompts.isdisjoint(caption.lower() for caption in row.captions)]
+    others = [row for row in rows if prompts.isdisjoint(caption.lower() for caption in row.captions)]
+    if not others:
+        raise DatasetError(f"--held_out_prompts {path}: every row has one of its prompts as a caption; leave it out")
+    return others
 
 
 def dataset_hash(rows: Sequence[Row]) -> str:
