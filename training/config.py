@@ -232,7 +232,7 @@ _COLUMNS = (
 _NANO, _SD14 = "bguisard/stable-diffusion-nano-2-1", "CompVis/stable-diffusion-v1-4"
 _TABLE = {
     # name           base    revision      px bat. acc recompute rank cache   steps  rate gamma guid.  every lean  bias
-    "tiny":         ("tiny", None,        128, 64,  1, False, None, 4.0,    250, 3e-6,   None, 3.0, 125, 6.0, "later"),
+    "tiny":         ("tiny", None,        128, 64,  1, False, None, 4.0,    250, 1e-6,   None, 3.0, 125, 6.0, "later"),
     "sd-nano":      (_NANO,  "main",      128, 32,  2, False, None, 1.0, 10_000, 5e-5, 5.0,  5.0, 1_000, 3.0, "none"),
     "sd-nano-8gb":  (_NANO,  "main",      128, 32,  2, False, 16,   1.0, 10_000, 2e-4, 5.0,  5.0, 1_000, 3.0, "none"),
     "sd-nano-80gb": (_NANO,  "main",      128, 64,  1, False, None, 4.0, 10_000, 5e-5, 5.0,  5.0, 1_000, 3.0, "none"),
