@@ -146,8 +146,6 @@ def test_the_hash_follows_pictures_captions_facts_and_order(data: Path) -> None:
     assert dataset_hash(read(data)) != first
 
 
-# --- pictures --------------------------------------------------------------------------------------------------------
-
 def test_rows_that_have_a_prompt_of_the_score_among_their_captions_are_left_out(data: Path, tmp_path: Path) -> None:
     rows, prompts = read(data), tmp_path / "heldout_pairs.jsonl"
     prompts.write_text('{"text": "Moon eat", "components": []}\n\n{"text": "wat"}\n', encoding="utf8")
@@ -163,6 +161,8 @@ def test_rows_that_have_a_prompt_of_the_score_among_their_captions_are_left_out(
     with pytest.raises(DatasetError, match="No such file"):
         without_prompts(rows, tmp_path / "none")
 
+
+# --- pictures --------------------------------------------------------------------------------------------------------
 
 def test_a_picture_of_the_right_size_is_taken_as_it_is(tmp_path: Path) -> None:
     pixels = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4

@@ -93,7 +93,10 @@ class _Fp32Muon(torch.optim.Muon):
         for group in self.param_groups:
             rate, momentum = group["lr"], group["momentum"]
             for matrix in group["params"]:
-                average = self.state[matrix].setdefault("momentum_buffer", torch.zeros_like(matrix))
+                state = self.state[matrix]
+                if not state:
+                    state["momentum_buffer"] = torch.zeros_like(matrix)
+                average = state["momentum_buffer"]
                 average.lerp_(matrix.grad, 1.0 - momentum)
                 update = _orthogonal(matrix.grad.lerp(average, momentum), group)
                 matrix.mul_(1.0 - rate * group["weight_decay"])
