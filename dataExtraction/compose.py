@@ -138,7 +138,7 @@ class Composer:
         )
 
     def commonness(self, parts: list[Part]) -> float:
-        """Weight of a component in the half of the draws that leans to common ones.
+        """How common a component is: its weight in the half of the draws that leans to common ones.
 
         Uses in train kanji, times 4 for a component that is itself a kanji of the newspapers or of primary school,
         times 2 for another of the Jouyou: words and shapes are to meet.
@@ -148,26 +148,29 @@ class Composer:
             return float(len(parts))
         return len(parts) * (4.0 if entry.grade <= 6 or (entry.frequency or 9999) <= 1000 else 2.0)
 
-    def compose(self, count: int, seed: int, progress: Callable[[int], None] = lambda done: None) -> list[Composed]:
+    def compose(
+        self, count: int, seed: int, progress: Callable[[int], None] = lambda done: None, least_common: float = 0.0
+    ) -> list[Composed]:
         """Draw new characters, no two with the same elements in the same slots.
 
         Args:
             count: how many; fewer come back only where the sources have too few components.
             seed: same sources and same seed, same characters.
             progress: told the number of characters that each step added.
+            least_common: components whose commonness in their slot is below it are left out.
         """
         characters: list[Composed] = []
         for kind in reversed(KINDS):  # left-right comes last: what the rarer kinds cannot give, it does
             wanted = count - len(characters) if kind is KINDS[0] else round(count * kind.share)
             draw = random.Random(f"{seed} {kind.name}")
-            for character in itertools.islice(self._draw_kind(kind, draw), wanted):
+            for character in itertools.islice(self._draw_kind(kind, draw, least_common), wanted):
                 characters.append(character)
                 progress(1)
         return characters
 
-    def _draw_kind(self, kind: Kind, draw: random.Random) -> Iterator[Composed]:
+    def _draw_kind(self, kind: Kind, draw: random.Random, least_common: float) -> Iterator[Composed]:
         pools = self.pools[kind.name]
-        keys = [sorted(pool) for pool in pools]
+        keys = [sorted(key for key, parts in pool.items() if self.commonness(parts) >= least_common) for pool in pools]
         if not all(keys):
             return
         weights = [

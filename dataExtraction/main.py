@@ -46,6 +46,9 @@ class Options:
     """KanjiVG units, of which the picture's side has 109; 0.5 to 12"""
     compose: int = 20_000
     """composed characters, 0 (none) to 1,000,000"""
+    least_common: int = 0
+    """compose only of components as common as this: uses in kanji, four times as many for one that itself is a kanji of
+    primary school or newspapers, twice for another of everyday use; 3 for those in two-concept prompts, 0 for all"""
     seed: int = 0
     """of the composed characters"""
     workers: int = len(os.sched_getaffinity(0))
@@ -63,6 +66,7 @@ class Options:
             ("size", 16 <= self.size <= 4096, "16 to 4096 px"),
             ("stroke_width", 0.5 <= self.stroke_width <= 12, "0.5 to 12 KanjiVG units"),
             ("compose", 0 <= self.compose <= 1_000_000, "0 to 1,000,000"),
+            ("least_common", self.least_common >= 0, "0 or more"),
             ("workers", self.workers >= 1, "1 or more"),
             ("limit", self.limit is None or self.limit >= 1, "1 or more"),
             ("output", bool(self.output.resolve().name), "a folder that can be made"),
@@ -73,7 +77,9 @@ class Options:
     def that_decide(self) -> dict[str, Any]:
         """The options that decide the dataset's bytes, for the manifest."""
         ours = asdict(self)
-        return {key: ours[key] for key in ("language", "size", "stroke_width", "compose", "seed", "limit")}
+        decided = {key: ours[key] for key in ("language", "size", "stroke_width", "compose", "seed", "limit")}
+        # Not named at its default, so that a dataset made before there was this option is still up to date.
+        return decided | ({"least_common": self.least_common} if self.least_common else {})
 
 
 @dataclass
@@ -138,7 +144,7 @@ def _compose(gathered: Gathered, glyphs: dict, kanji: dict, usable: list[str], o
 
     composer = Composer(glyphs, kanji, usable, options.language)
     with _bar(desc="composing", unit="character", total=options.compose) as bar:
-        composed = composer.compose(options.compose, options.seed, bar.update)
+        composed = composer.compose(options.compose, options.seed, bar.update, options.least_common)
     gathered.records += map(composed_record, composed)
     gathered.pairs += map(held_out_pair, composer.held_out_pairs(_HELD_OUT_PAIRS, options.seed, composed))
 

@@ -122,6 +122,16 @@ def test_asking_for_fewer_gives_some_of_the_same(composer, composed):
     assert {c.name for c in composer.compose(COUNT // 4, seed=0)} <= {c.name for c in composed}
 
 
+def test_only_components_that_are_common_enough_are_composed(composer, composed):
+    def rarest(characters):
+        places = [place for c in characters for place in zip(composer.pools[c.kind.name], c.parts, strict=True)]
+        return min(composer.commonness(pool[part.element, part.original]) for pool, part in places)
+
+    common = composer.compose(COUNT, seed=0, least_common=12)
+    assert len(common) == COUNT
+    assert rarest(composed) < 12 <= rarest(common)
+
+
 def test_held_out_pairs_are_never_composed(composer, composed):
     pairs = composer.held_out_pairs(50, 0, composed)
     assert len(pairs) == 50

@@ -173,8 +173,8 @@ def refused(*arguments, **settings):
 
 @pytest.mark.parametrize(
     ("flag", "value"),
-    [("size", 0), ("size", 5000), ("stroke_width", 0), ("stroke_width", "nan"), ("compose", -1), ("workers", 0),
-     ("limit", 0), ("output", "/")],
+    [("size", 0), ("size", 5000), ("stroke_width", 0), ("stroke_width", "nan"), ("compose", -1), ("least_common", -1),
+     ("workers", 0), ("limit", 0), ("output", "/")],
 )  # fmt: skip
 def test_a_value_out_of_range_names_flag_and_range(source_flags, tmp_path, flag, value):
     message = refused(*source_flags, "--output", tmp_path / "kanji", f"--{flag}", value)
