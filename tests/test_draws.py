@@ -209,9 +209,10 @@ def test_a_common_weight_of_one_leans_to_nothing() -> None:
 
 
 @pytest.mark.parametrize(("strategy", "below", "share"), [("none", 400, 0.4), ("later", 400, 0.4 / 2.8),
-                                                          ("earlier", 600, 2.4 / 2.8)])
+                                                          ("earlier", 600, 2.4 / 2.8),
+                                                          ("range", 300, 0.3 / 2.2)])
 def test_a_bias_draws_the_favoured_timesteps_more_often(strategy: str, below: int, share: float) -> None:
-    weights = timestep_weights(1000, strategy, portion=0.6, multiplier=4.0)
+    weights = timestep_weights(1000, strategy, portion=0.6, multiplier=4.0, begin=300, end=700)
     drawn = torch.cat([draws(size=64, timestep_weights=weights)[step].timesteps for step in range(200)])
     assert (drawn < below).double().mean().item() == pytest.approx(share, abs=0.02)
     assert drawn.min() >= 0

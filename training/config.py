@@ -64,10 +64,15 @@ class TrainConfig:
     """Weight of what the recogniser thinks beside the diffusion loss."""
     common_weight: float = 3.0
     """How many times as often a character of everyday use is drawn as a rare one; 1 turns the whole lean off."""
-    timestep_bias_strategy: Literal["none", "earlier", "later"] = "none"
-    """Draw a share of the timesteps more often: `later`, the noisier ones, where the caption decides what appears."""
+    timestep_bias_strategy: Literal["none", "earlier", "later", "range"] = "none"
+    """Draw some timesteps more often: `later`, the noisier ones, where the caption decides what appears; `range`, those
+    from timestep_bias_begin to timestep_bias_end."""
     timestep_bias_portion: float = 0.6
-    """The share of the timesteps that the bias favours, 0 to 1."""
+    """The share of the timesteps that `earlier` and `later` favour, 0 to 1."""
+    timestep_bias_begin: int = 0
+    """The first timestep that `range` favours."""
+    timestep_bias_end: int = 1000
+    """The timestep before which `range` ends."""
     timestep_bias_multiplier: float = 4.0
     """How many times as often a favoured timestep is drawn as another."""
     max_train_samples: int | None = None
@@ -172,11 +177,13 @@ class TrainConfig:
                      "recogniser_weight"):
             _require(0.0 < getattr(self, name) < math.inf, name, getattr(self, name), "above 0")
         for name in ("lr_warmup_steps", "lr_cooldown_steps", "validation_steps", "cache_budget", "noise_offset",
-                     "adam_weight_decay", "guidance_scale", "seed"):
+                     "adam_weight_decay", "guidance_scale", "timestep_bias_begin", "seed"):
             _require(0.0 <= getattr(self, name) < math.inf, name, getattr(self, name), "0 or more")
         for name in ("num_train_epochs", "snr_gamma", "lora_rank", "checkpoints_total_limit", "max_train_samples"):
             value = getattr(self, name)
             _require(value is None or value > 0, name, value, "above 0")
+        _require(self.timestep_bias_begin < self.timestep_bias_end, "timestep_bias_end", self.timestep_bias_end,
+                 f"above --timestep_bias_begin {self.timestep_bias_begin}")
         _require(0.0 < self.extra_share < 1.0, "extra_share", self.extra_share, "above 0 and below 1")
         _require(self.optimizer != "muon" or (self.lora_rank is None and self.mixed_precision != "fp16"), "optimizer",
                  self.optimizer, "adamw for a LoRA (--lora_rank) and under --mixed_precision fp16")

@@ -176,10 +176,12 @@ def epoch_order(weights: torch.Tensor, seed: int, epoch: int) -> torch.Tensor:
     return chosen[torch.randperm(count, generator=draw)]
 
 
-def timestep_weights(count: int, strategy: str, portion: float, multiplier: float) -> torch.Tensor:
+def timestep_weights(count: int, strategy: str, portion: float, multiplier: float, begin: int = 0,
+                     end: int = 1000) -> torch.Tensor:
     """How often each of `count` timesteps is drawn, float64 (count,), as diffusers' SDXL script has it.
 
-    `later` favours the noisiest `portion` of them by `multiplier`, `earlier` the cleanest; `none` draws all evenly.
+    `later` favours the noisiest `portion` of them by `multiplier`, `earlier` the cleanest, `range` those from `begin`
+    up to, and without, `end`; `none` draws all evenly.
     """
     weights = torch.ones(count, dtype=torch.float64)
     favoured = round(portion * count)
@@ -187,6 +189,8 @@ def timestep_weights(count: int, strategy: str, portion: float, multiplier: floa
         weights[count - favoured:] *= multiplier
     elif strategy == "earlier":
         weights[:favoured] *= multiplier
+    elif strategy == "range":
+        weights[begin:end] *= multiplier
     return weights
 
 

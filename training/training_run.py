@@ -72,7 +72,7 @@ class TrainingRun:
             rows, config.seed, config.train_batch_size * config.gradient_accumulation_steps * accelerator.num_processes,
             _latent_shape(pipeline, config.resolution),
             timestep_weights(self.loss.train_timesteps, config.timestep_bias_strategy, config.timestep_bias_portion,
-                             config.timestep_bias_multiplier),
+                             config.timestep_bias_multiplier, config.timestep_bias_begin, config.timestep_bias_end),
             config.caption_dropout, config.stroke_tag_share, config.noise_offset, weights, config.one_part_share)
         encoded = encode_rows(
             pipeline, rows, self.draws.wanted(config.max_train_steps), config.cache_dir, config.resolution,
