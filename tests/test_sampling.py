@@ -48,8 +48,8 @@ def test_guidance_leads_away_from_nothing_and_from_the_words_without_their_strok
         lambda _module, _given, named: seen.append(named["encoder_hidden_states"]), with_kwargs=True)
     settings = DrawingSettings(steps=5, guidance_scale=4.0, guided_share=0.8)
     try:
-        counted = settings.sample(pipeline, prompts, [0, 1])
-        pictures = settings.sample(pipeline, prompts[1:], [1])
+        [counted] = settings.draw(pipeline, prompts, [0, 1])
+        [pictures] = settings.draw(pipeline, prompts[1:], [1])
     finally:
         watching.remove()
     turns = [torch.cat([encoded[[2, 2]], encoded[:2]]), torch.cat([encoded[[3, 2]], encoded[:2]])]

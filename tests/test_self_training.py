@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import generate
 import self_training
 from captioned_dataset import read_dataset
 from judging import Judge, Reading
@@ -60,16 +61,16 @@ def test_what_is_kept_is_a_set_to_train_on_and_the_same_command_again_does_nothi
     assert len(list((tmp_path / "own").glob("*.png"))) == len(rows)
     assert "KanjiVG" in (tmp_path / "own" / "README.md").read_text()
 
-    monkeypatch.setattr(SelfTrainingConfig, "sample", None)
+    monkeypatch.setattr(SelfTrainingConfig, "draw", None)
     assert self_training.main(flags) == 0
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_set(kanji: Path, base: Path, judge: Path, tmp_path: Path,
                                                         monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(self_training, "batch_size_for", lambda _side: 6)
+    monkeypatch.setattr(generate, "batch_size_for", lambda _side: 6)
     assert self_training.main(command(kanji, base, judge, tmp_path / "whole")) == 0
 
-    sample, batches = SelfTrainingConfig.sample, []
+    sample, batches = generate.sample, []
 
     def once(*given: object, **named: object) -> object:
         if batches:
@@ -79,7 +80,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_set(kanji: Path, base: Path,
 
     flags = command(kanji, base, judge, tmp_path / "own")
     with monkeypatch.context() as patch:
-        patch.setattr(SelfTrainingConfig, "sample", once)
+        patch.setattr(generate, "sample", once)
         assert self_training.main(flags) == 1
     assert not (tmp_path / "own").exists()
     log = tmp_path / ".own.part" / self_training.DRAWN

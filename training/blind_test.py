@@ -35,7 +35,6 @@ from generate import DrawingSettings, choose_device, load_model
 from judging import JUDGE, Judge, JudgeError
 from prompt_sets import Prompt, pair_prompts, wild_prompts
 from run_folder import write_atomically
-from sampling import batch_size_for, use_fast_sampler
 from stop_signals import Stopped, StopSignals
 
 PAGE = Path(__file__).with_name("blind_test_page.html")
@@ -149,15 +148,11 @@ def _real(pipeline: Any, rows: Sequence[Row], device: torch.device) -> list[Glyp
 
 def _invented(pipeline: Any, prompts: Sequence[Prompt], config: BlindTestConfig) -> list[Glyph]:
     judge = Judge.load(JUDGE, None) if config.best_of > 1 else None
-    use_fast_sampler(pipeline)
     count = len(prompts) * config.best_of  # each picture has noise of its own, so that no two glyphs share a layout
-    orders = [(number // config.best_of, config.seed + number) for number in range(count)]
-    side, pictures = pipeline.unet.config.sample_size, []
-    with tqdm(total=len(orders), desc="inventing", unit="picture") as bar:
-        for start in range(0, len(orders), batch_size_for(side)):
-            batch = orders[start:start + batch_size_for(side)]
-            pictures += config.sample(pipeline, [prompts[place].text for place, _ in batch],
-                                      [seed for _, seed in batch])
+    texts, pictures = [prompts[number // config.best_of].text for number in range(count)], []
+    with tqdm(total=count, desc="inventing", unit="picture") as bar:
+        for batch in config.draw(pipeline, texts, range(config.seed, config.seed + count)):
+            pictures += batch
             bar.update(len(batch))
     glyphs = []
     for place, prompt in enumerate(prompts):

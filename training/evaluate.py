@@ -47,7 +47,6 @@ from prompt_sets import (
 from report_page import write_page
 from report_summary import summary
 from run_folder import write_atomically
-from sampling import batch_size_for, use_fast_sampler
 from scores import Drawn, Real, balance, found_by_uses, part_found, score_real, score_set, share, very_parts
 from stop_signals import Stopped, StopSignals
 
@@ -199,18 +198,16 @@ class Artist:
         self.facts = {"unet_sha256": module_hash(pipeline.unet), "vae_sha256": module_hash(pipeline.vae),
                       "parameters": sum(p.numel() for m in (pipeline.unet, pipeline.vae) for p in m.parameters())}
         self.pipeline, self.device, self.config = pipeline.to(device), device, config
-        use_fast_sampler(pipeline)
 
     def draw(self, name: str, prompts: Sequence[Prompt], seeds: int,
              bar: tqdm) -> list[tuple[Prompt, int, Image.Image]]:
         """`seeds` pictures of each prompt; the noise depends on the seed, the set and the prompt alone."""
         orders = [(prompt, seed_of(self.config.seed, name, prompt.asked, turn))
                   for prompt in prompts for turn in range(seeds)]
-        batch_size, pictures = batch_size_for(self.pipeline.unet.config.sample_size), []
-        for start in range(0, len(orders), batch_size):
-            batch = orders[start:start + batch_size]
-            pictures += self.config.sample(self.pipeline, [prompt.asked for prompt, _ in batch],
-                                           [seed for _, seed in batch])
+        texts, noises = [prompt.asked for prompt, _ in orders], [noise for _, noise in orders]
+        pictures = []
+        for batch in self.config.draw(self.pipeline, texts, noises):
+            pictures += batch
             bar.update(len(batch))
         return [(prompt, seed, picture) for (prompt, seed), picture in zip(orders, pictures, strict=True)]
 

@@ -17,7 +17,8 @@ import itertools
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -75,18 +76,24 @@ class DrawingSettings:
         if not 0.0 <= self.guided_share <= 1.0:
             raise ValueError(f"--guided_share {self.guided_share}: must be between 0 and 1")
 
-    def sample(self, pipeline: StableDiffusionPipeline, prompts: Sequence[str],
-               seeds: Sequence[int]) -> list[Image.Image]:
-        """Draw one picture for each prompt under these settings, of the model's own size; see sampling.
+    def draw(self, pipeline: StableDiffusionPipeline, prompts: Sequence[str], seeds: Sequence[int],
+             arithmetic: Callable[[], AbstractContextManager[object]] = nullcontext) -> Iterator[list[Image.Image]]:
+        """Draw one picture for each prompt under these settings, of the model's own size, in batches; see sampling.
 
         Guidance leads away from the empty prompt and, where a prompt names a number of strokes, in every other step
-        from its words alone, so that the number is heeded too.
+        from its words alone, so that the number is heeded too. `arithmetic` is around each batch's drawing.
         """
-        alone = [words_alone(prompt) for prompt in prompts]
-        text = encode_prompts(pipeline, [*prompts, ""], pipeline.device)
-        others = [text[-1:]] + ([encode_prompts(pipeline, alone, pipeline.device)] if any(alone) else [])
-        return sample(pipeline, text[:-1], others, seeds, self.steps, self.guidance_scale,
-                      pipeline.unet.config.sample_size * pipeline.vae_scale_factor, guided_share=self.guided_share)
+        use_fast_sampler(pipeline)
+        nothing, size = encode_prompts(pipeline, [""], pipeline.device), pipeline.unet.config.sample_size
+        for start in range(0, len(prompts), batch_size_for(size)):
+            batch = slice(start, start + batch_size_for(size))
+            alone = [words_alone(prompt) for prompt in prompts[batch]]
+            with arithmetic():
+                text = encode_prompts(pipeline, prompts[batch], pipeline.device)
+                others = [nothing] + ([encode_prompts(pipeline, alone, pipeline.device)] if any(alone) else [])
+                pictures = sample(pipeline, text, others, seeds[batch], self.steps, self.guidance_scale,
+                                  size * pipeline.vae_scale_factor, guided_share=self.guided_share)
+            yield pictures
 
     def require_at_least(self, least: Mapping[str, int]) -> None:
         """Raise ValueError naming the first flag whose value is too small."""
@@ -222,13 +229,9 @@ def facts_of(order: Order, config: GenerateConfig, model: dict[str, str],
 def draw(pipeline: StableDiffusionPipeline, orders: Sequence[Order],
          config: GenerateConfig) -> Iterator[Image.Image]:
     """The pictures of the orders, in order, drawn in batches under a progress bar."""
-    use_fast_sampler(pipeline)
-    batch_size = batch_size_for(pipeline.unet.config.sample_size)
+    batches = config.draw(pipeline, [order.prompt for order in orders], [order.noise_seed for order in orders])
     with tqdm(total=len(orders), desc="drawing", unit="picture") as bar:
-        for start in range(0, len(orders), batch_size):
-            batch = orders[start:start + batch_size]
-            pictures = config.sample(pipeline, [order.prompt for order in batch],
-                                     [order.noise_seed for order in batch])
+        for pictures in batches:
             bar.update(len(pictures))
             yield from pictures
 

@@ -51,7 +51,6 @@ from precision import autocast
 from prompt_sets import Prompt, jouyou_strokes, known_prompts, pair_prompts, wild_prompts
 from quiet import known_noise_off
 from run_folder import write_atomically
-from sampling import batch_size_for, use_fast_sampler
 from stop_signals import Stopped, StopSignals
 
 with known_noise_off():
@@ -221,16 +220,11 @@ def vocabulary(tokenizer: PreTrainedTokenizerBase) -> list[str]:
 def _draw(pipeline: StableDiffusionPipeline, recogniser: Judge, orders: Sequence[Order], done: int,
           config: SelfTrainingConfig, device: torch.device, folder: Path) -> Iterator[list[dict[str, Any]]]:
     """Draw the orders from number `done` on; for each batch a line an order. The pictures are saved first."""
-    use_fast_sampler(pipeline)
-    size = batch_size_for(pipeline.unet.config.sample_size)
-    for start in range(done, len(orders), size):
-        batch = orders[start:start + size]
-        with autocast(device):
-            pictures = config.sample(pipeline, [order.prompt.asked for order in batch],
-                                     [order.seed for order in batch])
+    waiting = enumerate(orders[done:], done)
+    for pictures in config.draw(pipeline, [order.prompt.asked for order in orders[done:]],
+                                [order.seed for order in orders[done:]], lambda: autocast(device)):
         lines = []
-        for number, order, picture, reading in zip(range(start, start + size), batch, pictures,
-                                                   recogniser.look(pictures), strict=False):
+        for picture, reading, (number, order) in zip(pictures, recogniser.look(pictures), waiting, strict=False):
             name = f"{number:06d}.png"
             picture.save(folder / name)
             lines.append({"kind": order.kind, "group": order.group,
