@@ -48,7 +48,7 @@ class Options:
     """composed characters, 0 (none) to 1,000,000"""
     least_common: int = 0
     """compose only of components as common as this: uses in kanji, four times as many for one that itself is a kanji of
-    primary school or newspapers, twice for another of everyday use; 3 for those in two-concept prompts, 0 for all"""
+    primary school or newspapers, twice for another of everyday use; 3 leaves out those of one or two rare kanji"""
     seed: int = 0
     """of the composed characters"""
     workers: int = len(os.sched_getaffinity(0))
