@@ -108,6 +108,7 @@ def test_the_embedded_bases_form_is_put_together_with_minilm(tmp_path: Path) -> 
     pipeline.save_pretrained(tmp_path / "saved")
     again = load_pipeline(str(tmp_path / "saved"))
     assert torch.equal(again.encode_prompt(["moon"], torch.device("cpu"), 1, False)[0], states[:1])
+    assert module_hash(again.text_encoder) == module_hash(pipeline.text_encoder), "what the cache is keyed by"
     shutil.rmtree(tmp_path / "unet")
     assert "model_index.json" in refusal(tmp_path)
 

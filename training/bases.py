@@ -63,7 +63,8 @@ def load_pipeline(name_or_path: str, revision: str | None = None) -> StableDiffu
     except Exception as error:  # whatever a broken folder makes the loaders raise
         raise BaseError(f"{name_or_path}: is no whole Stable Diffusion 1.x or 2.x pipeline "
                         f"({type(error).__name__}: {_first_line(error)})") from error
-    _use_attention_mask(pipeline)
+    if isinstance(pipeline.text_encoder, BertModel):
+        _as_saved(pipeline.text_encoder)
     return pipeline
 
 
@@ -202,10 +203,14 @@ def _check_pipeline_folder(folder: Path, name: str) -> None:
             raise BaseError(f"{name}: {part} has no weights")
 
 
-def _use_attention_mask(pipeline: StableDiffusionPipeline) -> None:
-    """BertModel's config drops the field when it is saved with an older transformers; MiniLM needs it."""
-    if isinstance(pipeline.text_encoder, BertModel):
-        pipeline.text_encoder.config.use_attention_mask = True
+def _as_saved(text_encoder: BertModel) -> None:
+    """Put right what saving a text encoder without a pooler and loading it again changes.
+
+    Its config drops `use_attention_mask` where an older transformers saved it; and it comes back with a pooler of
+    random weights, which nothing uses and by which it has another hash, and so another cache, in each process.
+    """
+    text_encoder.config.use_attention_mask = True
+    text_encoder.pooler = None
 
 
 def _first_line(error: BaseException) -> str:
