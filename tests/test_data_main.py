@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import data_fixtures
+from main import Options
 
 SCRIPT = Path(__file__).resolve().parent.parent / "dataExtraction" / "main.py"
 
@@ -140,6 +141,11 @@ def test_any_size_and_a_limit(tmp_path, source_flags):
     pictures = list((tmp_path / "kanji").glob("*/*.png"))
     assert len(pictures) == 10
     assert Image.open(pictures[0]).size == (200, 200)
+
+
+def test_a_set_made_before_there_was_least_common_is_still_up_to_date():
+    assert "least_common" not in Options().that_decide()
+    assert Options(least_common=3).that_decide() == Options().that_decide() | {"least_common": 3}
 
 
 def test_no_torch_is_imported():
