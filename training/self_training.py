@@ -220,9 +220,10 @@ def vocabulary(tokenizer: PreTrainedTokenizerBase) -> list[str]:
 def _draw(pipeline: StableDiffusionPipeline, recogniser: Judge, orders: Sequence[Order], done: int,
           config: SelfTrainingConfig, device: torch.device, folder: Path) -> Iterator[list[dict[str, Any]]]:
     """Draw the orders from number `done` on; for each batch a line an order. The pictures are saved first."""
-    waiting = enumerate(orders[done:], done)
-    for pictures in config.draw(pipeline, [order.prompt.asked for order in orders[done:]],
-                                [order.seed for order in orders[done:]], lambda: autocast(device)):
+    orders = orders[done:]
+    waiting = enumerate(orders, done)
+    for pictures in config.draw(pipeline, [order.prompt.asked for order in orders],
+                                [order.seed for order in orders], lambda: autocast(device)):
         lines = []
         for picture, reading, (number, order) in zip(pictures, recogniser.look(pictures), waiting, strict=False):
             name = f"{number:06d}.png"
