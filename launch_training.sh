@@ -50,8 +50,8 @@ else
   "$python" dataExtraction/main.py --output "$data"
 fi
 
-# --- 3. training: runs/<preset>; stopped, the same command goes on ----------------------------------------------------
-say "training: $output (Ctrl-C saves a checkpoint; the same command goes on from it)"
+# --- 3. training: runs/<preset>; stopped, the same command resumes ----------------------------------------------------
+say "training: $output (Ctrl-C saves a checkpoint; the same command resumes from it)"
 processes=${processes:-$devices}
 if [[ $processes -gt 1 || ${#launcher[@]} -gt 0 ]]; then
   # --multi_gpu means several processes, on CPUs too: with less said, accelerate starts only one there.

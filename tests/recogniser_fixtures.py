@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw
 
-from glyph_labels import Vocabulary
-from judging import Part, Reading
-from recogniser import Recogniser, Shape, save_recogniser
+from recogniser.judge import Part, Reading
+from recogniser.labels import Vocabulary
+from recogniser.network import Recogniser, Shape, save_recogniser
 
 SMALL = Shape(widths=(8, 12, 16), depths=(0, 1, 1), embedding=16)
 MEANINGS = {"口": "mouth", "十": "ten", "二": "two", "人": "person"}

@@ -19,8 +19,8 @@ import torch
 from accelerate.state import AcceleratorState
 from PIL import Image, ImageDraw
 
-from config import TrainConfig
-from quiet import known_noise_off
+from common.quiet import known_noise_off
+from trainer.config import TrainConfig
 
 with known_noise_off():
     from diffusers import AutoencoderKL, DDIMScheduler, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
@@ -158,7 +158,7 @@ def run_main(config: TrainConfig, output: Path, before: Callable[[], object] = l
     def work() -> None:
         before()
         sys.argv = ["train_text_to_image.py", *command_line(config)]
-        train_text_to_image.main()
+        sys.exit(train_text_to_image.main())
 
     return forked(work, output, timeout_s)
 

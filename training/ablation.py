@@ -6,7 +6,7 @@ Trains the embedded base's UNet five times from the same untrained weights, with
 by the recipe of the first exercise (half of all glyphs mirrored, all meanings of a kanji in one caption, real kanji
 alone), then with one change after another. Each arm is scored as evaluate.py does it, without choosing among several
 pictures. Writes ablation.json, ablation.md (a table) and ablation.png (the same prompts and seeds by every arm) beside
-the arms' run folders. The same command again goes on where it stopped; what is finished is neither trained nor scored
+the arms' run folders. The same command again resumes where it stopped; what is finished is neither trained nor scored
 again.
 
 The trainer never flips a glyph, so the first arm's mirror images are made as data: a folder with each real picture and
@@ -15,290 +15,26 @@ its mirror image. Captions that the text encoder would cut (16 tokens: one in tw
 
 from __future__ import annotations
 
-import json
-import shutil
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
-
-import torch_environment  # noqa: F401 - before torch
+import common.torch_environment  # noqa: F401 - before torch
 
 # isort: split
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+import sys
+from collections.abc import Sequence
 
-from ablation_table import SETS, table
-from captioned_dataset import Row, dataset_hash, read_dataset
-from command_line import parse
-from config import EXAMPLE_PROMPTS, TINY_DIR, TrainConfig, as_json
-from evaluate import Artist, EvaluateConfig, Exam, as_json_text, prepare, score
-from generate import GenerateConfig, choose_device, draw_to_folder, load_model, read_orders, save_picture
-from judging import JudgeError
-from picture_grid import MARGIN, captioned_grid
-from run_folder import RunFolder, finished_facts, is_finished, write_atomically
-from stop_signals import Stopped, StopSignals
-from train_base import BaseConfig, save_untrained
-from train_text_to_image import USER_ERRORS, train
-
-JOINED = "joined"  # our column: all meanings of a row in one caption
-MIRRORED, PLAIN = Path("data/mirrored"), Path("data/plain")  # our dataset folders, below the output folder
-TITLE_SIZE, TITLE_HEIGHT = 17, 26  # px, of an arm's name above its row of pictures
-
-# What the arms share: the embedded base's recipe, with a rate that falls and an average that follows in so few steps.
-RECIPE = replace(BaseConfig().unet, lr_scheduler="cosine", lr_cooldown_steps=0, ema_decay=0.99, validation_steps=0,
-                 checkpointing_steps=250, checkpoints_total_limit=1, report_to="none")
-
-# What each arm changes in the settings of the one before; the first is the first exercise's recipe.
-CHANGES: dict[str, dict[str, Any]] = {
-    "first exercise": {"train_data_dir": MIRRORED, "caption_column": JOINED, "composed_share": 0.0,
-                       "stroke_tag_share": 0.0, "common_weight": 1.0},
-    "no mirroring": {"train_data_dir": PLAIN},
-    "one meaning at a time": {"caption_column": "captions"},
-    "composed characters": {"composed_share": RECIPE.composed_share},
-    "stroke budget": {"stroke_tag_share": RECIPE.stroke_tag_share, "common_weight": RECIPE.common_weight},
-}
-
-
-@dataclass(frozen=True)
-class AblationConfig:
-    """Settings of the comparison; all that the arms do not differ in."""
-
-    train_data_dir: Path = Path("data/kanji")
-    """The dataset folder of dataExtraction/main.py, with composed characters."""
-    output_dir: Path = Path("runs/ablation")
-    """The arms' run folders, the table and the pictures. The same command again goes on where it stopped."""
-    cache_dir: Path = Path("runs/cache")
-    """Where encoded pictures and captions are kept; shared between runs."""
-    steps: int = 1000
-    """Updates of each arm; the rate rises over the first tenth."""
-    train_batch_size: int = 32
-    """Pictures an update."""
-    learning_rate: float = 5e-4
-    """The peak."""
-    pairs: int = 100
-    """Two-concept prompts that an arm is scored on. Two seeds each."""
-    heldout: int = 200
-    """Meanings of held-out kanji, at most. One seed each."""
-    wild: int = 40
-    """Prompts of the modern world. Four seeds each."""
-    budget: int = 100
-    """Known meanings with a stroke budget, for the arm that was taught stroke counts. One seed each."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train and draw; `auto` takes a CUDA GPU where there is one."""
-    seed: int = 0
-    """Seed of the untrained weights, of every draw in training, of the prompts and of the pictures."""
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their ranges. Raises ValueError naming the flag."""
-        for name, least in (("steps", 1), ("train_batch_size", 1), ("budget", 1), ("seed", 0),
-                            *((name, 2) for name in SETS)):  # one prompt alone has no chance level
-            if getattr(self, name) < least:
-                raise ValueError(f"--{name} {getattr(self, name)}: must be at least {least}")
-        if not 0.0 < self.learning_rate < float("inf"):
-            raise ValueError(f"--learning_rate {self.learning_rate}: must be above 0")
+from common.command_line import parse, run
+from common.stop_signals import StopSignals
+from scoring.ablation import AblationConfig, compare
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, score and compare the arms; returns the exit status."""
-    config = parse(AblationConfig, sys.argv[1:] if arguments is None else arguments, __doc__, program="ablation.py")
-    try:
-        with StopSignals():
-            folder = RunFolder(config.output_dir)
-            try:
-                text = compare(config)
-            finally:
-                folder.close()
-    except (*USER_ERRORS, JudgeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except Stopped as stopped:
-        print(f"stopped by {stopped}; the same command goes on from here", file=sys.stderr)
-        return stopped.exit_status
-    print(f"\n{text}\npictures: {config.output_dir / 'ablation.png'}")
-    return 0
+    config = parse(AblationConfig, arguments, __doc__, program="ablation.py")
 
+    def work(stop: StopSignals) -> None:
+        print(f"\n{compare(config, stop)}\npictures: {config.output_dir / 'ablation.png'}")
 
-def compare(config: AblationConfig) -> str:
-    """Train and score what is not finished, and write the comparison; returns the table in Markdown."""
-    arms = arm_settings(config)
-    exam = None
-    if not all(is_finished(arm.output_dir, arm) and _kept_report(arm, config) for arm in arms.values()):
-        exam = prepare(exam_settings(config))  # before hours of training: it names what is missing
-    if not all(is_finished(arm.output_dir, arm) for arm in arms.values()):
-        lay_untrained_base(base_folder(config), config.seed)
-        lay_datasets(config.train_data_dir, config.output_dir)
-    reports = {}
-    for number, (name, arm) in enumerate(arms.items(), 1):
-        print(f"\n== arm {number} of {len(arms)}: {name}", flush=True)
-        train(arm)
-        reports[name] = _kept_report(arm, config) or examine(arm, config, exam)
-    text = table(reports)
-    results = {"settings": json.loads(json.dumps(asdict(config), default=str)),
-               "arms": {name: {"settings": as_json(arms[name]), "report": report} for name, report in reports.items()}}
-    write_atomically(config.output_dir / "ablation.json", as_json_text(results))
-    write_atomically(config.output_dir / "ablation.md", page(config, text))
-    save_picture(picture_grid(arms, config), config.output_dir / "ablation.png")
-    return text
-
-
-def arm_settings(config: AblationConfig) -> dict[str, TrainConfig]:
-    """The trainer's settings of each arm, in order: each those of the one before with its own changes."""
-    arm = replace(RECIPE, pretrained_model_name_or_path=str(base_folder(config)), cache_dir=config.cache_dir,
-                  max_train_steps=config.steps, lr_warmup_steps=config.steps // 10, device=config.device,
-                  train_batch_size=config.train_batch_size, learning_rate=config.learning_rate, seed=config.seed)
-    arms = {}
-    for number, (name, changes) in enumerate(CHANGES.items(), 1):
-        values = {key: config.output_dir / value if key == "train_data_dir" else value
-                  for key, value in changes.items()}
-        arm = replace(arm, output_dir=config.output_dir / f"{number}-{name.replace(' ', '-')}", **values)
-        arms[name] = arm
-    return arms
-
-
-def base_folder(config: AblationConfig) -> Path:
-    """Where the untrained base lies that all arms begin from."""
-    return config.output_dir / f"base-seed{config.seed}"
-
-
-def lay_untrained_base(folder: Path, seed: int) -> None:
-    """The embedded base with its own autoencoder and an untrained UNet, whole or not at all; kept where it is there."""
-    if folder.is_dir():
-        return
-    with _appearing(folder) as building:
-        shutil.copytree(TINY_DIR / "vae", building / "vae")
-        save_untrained(building, seed)
-
-
-def lay_datasets(source: Path, output_dir: Path) -> None:
-    """The two dataset folders that the arms train on, both with the column JOINED; kept where they are of this source.
-
-    PLAIN has the rows of the source; MIRRORED its real characters, each with its mirror image. Raises DatasetError.
-    """
-    rows = read_dataset(source)
-    origin = json.dumps({"dataset_sha256": dataset_hash(rows)}) + "\n"
-    for folder, mirrored in ((output_dir / MIRRORED, True), (output_dir / PLAIN, False)):
-        mark = folder / "source.json"
-        if mark.is_file() and mark.read_text(encoding="utf8") == origin:
-            continue
-        shutil.rmtree(folder, ignore_errors=True)
-        with _appearing(folder) as building:
-            _lay_rows(rows, building / "train", mirrored)
-            (building / mark.name).write_text(origin, encoding="utf8")
-
-
-def exam_settings(config: AblationConfig, arm: TrainConfig | None = None) -> EvaluateConfig:
-    """How an arm is scored; without one, all sets that any arm is scored on."""
-    taught = arm is None or arm.stroke_tag_share > 0.0
-    return EvaluateConfig(
-        model="" if arm is None else str(arm.output_dir), train_data_dir=config.train_data_dir, known=0,
-        heldout=config.heldout, pairs=config.pairs, wild=config.wild, budget=config.budget if taught else 0,
-        device=config.device, seed=config.seed)
-
-
-def examine(arm: TrainConfig, config: AblationConfig, exam: Exam) -> dict[str, Any]:
-    """Draw the example prompts and score a trained arm; the report is kept in its run folder."""
-    draw_to_folder(_examples(arm, config))
-    settings = exam_settings(config, arm)
-    artist = Artist(load_model(settings.model), choose_device(settings.device), settings)
-    asked = {name: prompts for name, prompts in exam.prompts.items() if getattr(settings, name)}
-    report, _ = score(artist, replace(exam, prompts=asked))
-    write_atomically(arm.output_dir / "score.json", as_json_text({"training": finished_facts(arm), "report": report}))
-    return _kept_report(arm, config)
-
-
-def page(config: AblationConfig, text: str) -> str:
-    """ablation.md: how the comparison was made, the table and the pictures."""
-    return (f"# The first exercise's recipe, mended one change at a time\n\n"
-            f"The embedded base's UNet, trained from the same untrained weights for {config.steps} steps of "
-            f"{config.train_batch_size} pictures in each arm. An arm has all changes of those above it.\n\n"
-            f"```\npython training/ablation.py --steps {config.steps} --train_batch_size {config.train_batch_size} "
-            f"--learning_rate {config.learning_rate:g} --seed {config.seed}\n```\n\n{text}\n"
-            f"![the same prompts and seeds by every arm](ablation.png)\n")
-
-
-def picture_grid(arms: Mapping[str, TrainConfig], config: AblationConfig) -> Image.Image:
-    """A titled row for each arm: the same prompts from the same noise."""
-    rows = []
-    for arm in arms.values():
-        pictures = []
-        for path in _example_files(arm, config):
-            with Image.open(path) as picture:
-                pictures.append(picture.convert("L"))
-        rows.append(captioned_grid(pictures, EXAMPLE_PROMPTS, columns=len(EXAMPLE_PROMPTS)))
-    width, height = rows[0].width, rows[0].height + TITLE_HEIGHT
-    sheet = Image.new("L", (width, height * len(rows)), "white")
-    ink, font = ImageDraw.Draw(sheet), ImageFont.load_default(TITLE_SIZE)
-    for number, (name, row) in enumerate(zip(arms, rows, strict=True)):
-        ink.text((MARGIN, number * height + 6), f"{number + 1} {name}", fill="black", font=font)
-        sheet.paste(row, (0, number * height + TITLE_HEIGHT))
-    return sheet
-
-
-def _lay_rows(rows: Sequence[Row], folder: Path, mirrored: bool) -> None:
-    """Lay pictures and metadata of a split; with `mirrored`, those of the real characters and of their mirror images.
-
-    Pictures are hard links where the file system has them: a dataset folder is replaced whole, never written into.
-    """
-    folder.mkdir(parents=True)
-    lines = []
-    for row in rows:
-        if mirrored and row.is_composed:
-            continue
-        entry = {**row.facts, "captions": list(row.captions), JOINED: ", ".join(row.captions)}
-        name = row.path.name
-        _link(row.path, folder / name)
-        lines.append({"file_name": name, **entry})
-        if mirrored:
-            with Image.open(row.path) as picture:
-                ImageOps.mirror(picture).save(folder / f"mirrored-{name}")
-            lines.append({"file_name": f"mirrored-{name}", **entry})
-    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    (folder / "metadata.jsonl").write_text(text, encoding="utf8")
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        target.hardlink_to(source)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(source, target)
-
-
-@contextmanager
-def _appearing(folder: Path) -> Iterator[Path]:
-    """A new folder to fill, which gets its name when it is whole; whatever breaks in leaves nothing."""
-    building = folder.with_name(f".tmp-{folder.name}")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
-    try:
-        yield building
-        building.rename(folder)
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
-
-
-def _examples(arm: TrainConfig, config: AblationConfig) -> GenerateConfig:
-    return GenerateConfig(prompts=EXAMPLE_PROMPTS, model=str(arm.output_dir), output=arm.output_dir / "examples",
-                          seed=config.seed, device=config.device)
-
-
-def _example_files(arm: TrainConfig, config: AblationConfig) -> list[Path]:
-    drawing = _examples(arm, config)
-    return [drawing.output / f"{order.stem}.png" for order in read_orders(drawing)]
-
-
-def _kept_report(arm: TrainConfig, config: AblationConfig) -> dict[str, Any] | None:
-    """The report of an arm that was trained and scored with these very settings, its examples drawn."""
-    try:
-        kept = json.loads((arm.output_dir / "score.json").read_text(encoding="utf8"))
-        same = (kept["training"] == finished_facts(arm) and kept["report"]["settings"] ==
-                json.loads(json.dumps(asdict(exam_settings(config, arm)), default=str)))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return kept["report"] if same and all(path.is_file() for path in _example_files(arm, config)) else None
+    return run(work, when_stopped="the same command resumes from here")
 
 
 if __name__ == "__main__":

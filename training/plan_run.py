@@ -13,8 +13,8 @@ import sys
 
 import torch
 
-from bases import choose_preset, is_available
-from command_line import parse_train_config
+from models.hub import is_available
+from trainer.presets import choose_preset, parse_train_config
 
 
 def main() -> None:

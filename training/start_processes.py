@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from quiet import known_noise_off
+from common.quiet import known_noise_off
 
 with known_noise_off():
     from accelerate.commands.launch import main as launch
@@ -23,7 +23,7 @@ def main() -> None:
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode < 0:
-            print(f"error: process {rank} was killed by signal {-failure.exitcode}. The same command goes on from the "
+            print(f"error: process {rank} was killed by signal {-failure.exitcode}. The same command resumes from the "
                   "last checkpoint.", file=sys.stderr)
         sys.exit(failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode)
 

@@ -77,14 +77,14 @@ def run_worker(name: str, batch_size: int) -> dict[str, float]:
 def measure(options: argparse.Namespace) -> dict[str, float]:
     """Build the base and its pictures, and time one of the two."""
     if options.worker == "ours":
-        import torch_environment  # noqa: F401 - as the trainer does, before torch
+        pass
     import torch
 
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         pipeline = build(options.base)
         work = Path(folder)
-        save_pictures(work / "data", 2 * options.batch_size, BASES[options.base][0], options.base)
+        save_images(work / "data", 2 * options.batch_size, BASES[options.base][0], options.base)
         began = time.perf_counter()
         step = (stock_step if options.worker == "stock" else our_step)(options, pipeline, work)
         ready = time.perf_counter() - began
@@ -98,7 +98,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
         synchronise()
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         images = options.steps * options.batch_size
-        from run_folder import peak_memory_gb
+        from trainer.run_folder import peak_memory_gb
 
         result = {"images_per_s": images / wall, "images_per_cpu_s": images / cpu, "setup_s": ready,
                   "peak_gb": peak_memory_gb(device())}
@@ -116,14 +116,14 @@ def our_step(options: argparse.Namespace, pipeline: object, work: Path) -> objec
     import torch
     from accelerate import Accelerator
 
-    import training_run
-    from captioned_dataset import read_dataset
-    from config import TrainConfig
-    from stop_signals import StopSignals
+    from common.stop_signals import StopSignals
+    from dataset.captioned_folder import read_dataset
+    from trainer import loop
+    from trainer.config import TrainConfig
 
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")
-    training_run.load_pipeline = lambda *_: pipeline
+    loop.load_pipeline = lambda *_: pipeline
     config = TrainConfig(
         train_data_dir=work / "data", output_dir=work / "run", cache_dir=work / "cache",
         resolution=BASES[options.base][0], train_batch_size=options.batch_size, max_train_steps=options.steps + 1,
@@ -131,7 +131,7 @@ def our_step(options: argparse.Namespace, pipeline: object, work: Path) -> objec
         validation_prompts=("moon",))
     accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=not torch.cuda.is_available())
     rows = read_dataset(work / "data", progress=False)
-    run = training_run.TrainingRun(config, accelerator, rows, None, StopSignals())
+    run = loop.TrainingRun(config, accelerator, rows, None, StopSignals())
     upcoming = run.batches.from_step(0, config.max_train_steps)
 
     def step() -> None:
@@ -237,13 +237,11 @@ def endless(loader: object) -> object:
 
 def build(name: str) -> object:
     """A pipeline of the base's sizes, with random weights (but MiniLM's own for `tiny`)."""
-    from quiet import known_noise_off
+    from common.quiet import known_noise_off
 
     with known_noise_off():
         if name == "tiny":
-            from bases import assemble_tiny, tiny_scheduler
-            from train_base import new_unet
-            from train_vae import new_vae
+            from models.tiny import assemble_tiny, new_unet, new_vae, tiny_scheduler
 
             return assemble_tiny(new_vae(), new_unet(), tiny_scheduler())
         return stable_diffusion(name)
@@ -276,7 +274,7 @@ def stable_diffusion(name: str) -> object:
         feature_extractor=None, requires_safety_checker=False)
 
 
-def save_pictures(folder: Path, count: int, side: int, base: str) -> None:
+def save_images(folder: Path, count: int, side: int, base: str) -> None:
     """Grey PNGs with strokes on them, and their captions."""
     from PIL import Image, ImageDraw
 

@@ -1,0 +1,50 @@
+"""Figures with their intervals, against values worked out by hand or known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from common.statistics import F1, bootstrap, frechet, proportion, wasserstein
+
+
+def test_wilsons_interval_of_eight_in_ten():
+    figure = proportion(8, 10)
+    assert figure["value"] == 0.8
+    assert figure["low"] == pytest.approx(0.4902, abs=1e-3)
+    assert figure["high"] == pytest.approx(0.9433, abs=1e-3)
+
+
+def test_an_interval_of_all_hits_ends_at_one_and_does_not_begin_there():
+    figure = proportion(20, 20)
+    assert figure["high"] == pytest.approx(1.0) and 0.8 < figure["low"] < 0.9
+
+
+def test_a_share_of_nothing_is_not_a_number():
+    assert math.isnan(proportion(0, 0)["value"])
+
+
+def test_f1_counts_hits_surplus_and_misses_over_all_items():
+    score = F1.of([frozenset("ab"), frozenset("c")], [frozenset("a"), frozenset("cd")])
+    assert score.value == pytest.approx(2 * 2 / (2 * 2 + 1 + 1))
+    assert score.as_json()["low"] <= score.value <= score.as_json()["high"]
+
+
+def test_a_bootstrap_is_the_same_for_the_same_seed_and_holds_the_mean():
+    values = list(range(50))
+    assert bootstrap(values, 1) == bootstrap(values, 1)
+    assert bootstrap(values)["low"] < 24.5 < bootstrap(values)["high"]
+
+
+def test_the_wasserstein_distance_of_a_shifted_sample_is_the_shift():
+    values = np.random.default_rng(0).normal(size=200)
+    assert wasserstein(values, values + 0.3) == pytest.approx(0.3)
+    assert wasserstein([0.0, 1.0], [0.0, 0.0, 1.0, 1.0]) == pytest.approx(0.0)
+
+
+def test_the_frechet_distance_of_a_sample_to_itself_is_zero_and_to_a_shifted_one_the_squared_shift():
+    sample = np.random.default_rng(0).normal(size=(300, 5))
+    assert frechet(sample, sample) == pytest.approx(0.0, abs=1e-9)
+    assert frechet(sample, sample + 2.0) == pytest.approx(5 * 4.0)

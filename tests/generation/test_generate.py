@@ -1,0 +1,141 @@
+"""generate.py: what is drawn, how it is named, and what is refused."""
+
+import json
+
+import pytest
+import torch
+
+from common import device
+from common.errors import UserError
+from generation import drawing, request
+from generation.drawing import draw_to_folder
+from generation.request import read_orders, unique_stems
+from generation.settings import GenerateConfig
+
+
+def test_each_prompt_gets_count_pictures_with_seeds_that_follow_one_another():
+    orders = read_orders(GenerateConfig(prompts=("moon", "Buzz Aldrin"), count=2, seed=5))
+    assert [(order.words, order.seed, order.stem) for order in orders] == [
+        ("moon", 5, "moon-5"), ("moon", 6, "moon-6"), ("Buzz Aldrin", 5, "buzz-aldrin-5"),
+        ("Buzz Aldrin", 6, "buzz-aldrin-6")]
+
+
+def test_a_stroke_budget_is_said_as_in_training():
+    assert [order.prompt for order in read_orders(GenerateConfig(prompts=("moon",), strokes=8))] == ["moon, 8 strokes"]
+    assert [order.prompt for order in read_orders(GenerateConfig(prompts=("one",), strokes=1))] == ["one, 1 stroke"]
+
+
+def test_noise_depends_on_seed_and_words_and_not_on_the_stroke_budget():
+    noise = {(words, strokes, seed):
+             read_orders(GenerateConfig(prompts=(words,), strokes=strokes, seed=seed))[0].noise_seed
+             for words in ("moon", "tree") for strokes in (None, 8) for seed in (0, 1)}
+    assert noise["moon", None, 0] == noise["moon", 8, 0]
+    assert len(set(noise.values())) == 4
+
+
+def test_a_prompts_file_is_read_line_by_line_without_comments(tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_text("# a comment\nmoon\n\n  Full Moon \n", encoding="utf8")
+    assert [order.words for order in read_orders(GenerateConfig(prompts=("tree",), prompts_file=file))] == [
+        "tree", "moon", "Full Moon"]
+
+
+def test_comment_lines_head_the_prompts_that_follow(tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_text("moon\n# A heading of no prompts\n## Plain meanings\ntree\n\nfire\n#\nhorse\n", encoding="utf8")
+    assert request.read_sections(file) == [("", ["moon"]), ("Plain meanings", ["tree", "fire"]), ("", ["horse"])]
+
+
+@pytest.mark.parametrize("config", [GenerateConfig(), GenerateConfig(prompts=("moon", "  "))])
+def test_no_prompt_or_an_empty_one_is_refused(config):
+    with pytest.raises(UserError, match="prompt"):
+        read_orders(config)
+
+
+def test_a_prompts_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"--prompts_file .*nowhere\.txt"):
+        read_orders(GenerateConfig(prompts_file=tmp_path / "nowhere.txt"))
+
+
+@pytest.mark.parametrize(("flag", "value"), [("count", 0), ("steps", 0), ("seed", -1), ("strokes", 0), ("strokes", 41),
+                                             ("guided_share", 1.5)])
+def test_values_out_of_range_name_their_flag(flag, value):
+    with pytest.raises(ValueError, match=f"--{flag} {value}"):
+        GenerateConfig(prompts=("moon",), **{flag: value})
+
+
+def test_two_prompts_never_share_a_file():
+    assert unique_stems(["Full Moon", "full moon!", "月", "???", "!!!"]) == [
+        "full-moon", "full-moon-2", "月", "prompt", "prompt-2"]
+
+
+def test_a_gpu_that_is_not_there_is_said(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="--device cuda"):
+        device.choose_device("cuda")
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """The embedded base's own pictures, drawn together and one by one."""
+    together, alone = tmp_path_factory.mktemp("together"), tmp_path_factory.mktemp("alone")
+    draw_to_folder(GenerateConfig(prompts=("moon", "tree", "horse"), steps=4, output=together))
+    draw_to_folder(GenerateConfig(prompts=("tree",), steps=4, output=alone, svg=True))
+    return together, alone
+
+
+def test_a_batch_changes_nothing(drawn):
+    import numpy as np
+    from PIL import Image
+
+    together, alone = (np.asarray(Image.open(folder / "tree-0.png"), dtype=float) for folder in drawn)
+    assert np.abs(together - alone).mean() < 0.5  # grey levels of 255: a matrix product's rounding, no other picture
+    other = np.asarray(Image.open(drawn[0] / "moon-0.png"), dtype=float)
+    assert np.abs(together - other).mean() > 5.0
+
+
+def test_a_picture_says_how_it_was_made(drawn):
+    facts = json.loads((drawn[0] / "horse-0.json").read_text(encoding="utf8"))
+    assert facts["prompt"] == "horse"
+    assert facts["seed"] == 0
+    assert facts["steps"] == 4
+    assert len(facts["model"]["unet_sha256"]) == 64
+
+
+def test_vector_paths_lie_beside_a_picture_where_they_are_asked_for(drawn):
+    together, alone = drawn
+    assert not list(together.glob("*.svg"))
+    assert "<title>tree</title>" in (alone / "tree-0.svg").read_text(encoding="utf8")
+
+
+def test_the_first_candidate_is_the_picture_that_is_drawn_without_choosing():
+    order = read_orders(GenerateConfig(prompts=("moon",), seed=3))[0]
+    assert order.candidate(0) == order
+    assert len({order.candidate(number).seed for number in range(8)}) == 8
+
+
+class Judge:
+    """Finds the darkest picture the best formed."""
+
+    def look(self, pictures):
+        import numpy as np
+
+        from recogniser.judge import Reading
+
+        return [Reading(1.0 - np.asarray(picture).mean() / 255.0, True, 8, ()) for picture in pictures]
+
+    def best(self, readings, strokes):
+        return max(range(len(readings)), key=lambda index: readings[index].well_formed)
+
+
+def test_the_judge_chooses_and_its_reading_is_kept():
+    from PIL import Image
+
+    pictures = [Image.new("L", (8, 8), level) for level in (200, 20, 120)]
+    picture, chosen, reading = drawing.choose(pictures, Judge(), None)
+    assert (picture, chosen) == (pictures[1], 1)
+    assert reading["explanation"] == "no part that is known, 8 strokes"
+
+
+def test_without_a_judge_nothing_is_chosen_or_read():
+    assert drawing.choose(["only"], None, None) == ("only", 0, {})

@@ -1,0 +1,87 @@
+"""What the sampler promises: guidance in the noisier steps, and pictures that depend on their own seeds alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dataset.captions import words_alone
+from generation.sampling import sample, use_fast_sampler
+from generation.settings import DrawingSettings
+from models.pipelines import load_pipeline
+from models.text import encode_prompts
+from training_fixtures import save_base
+
+PROMPTS = ["moon", "water tree"]
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory):
+    pipeline = load_pipeline(str(save_base(tmp_path_factory.mktemp("base"), "sd2")))
+    use_fast_sampler(pipeline)
+    return pipeline
+
+
+def draw(pipeline, prompts: list[str], seeds: list[int], **options) -> list[np.ndarray]:
+    text = encode_prompts(pipeline, [*prompts, ""], torch.device("cpu"))
+    pictures = sample(pipeline, text[:-1], [text[-1:]], seeds, steps=5, resolution=32, **options)
+    return [np.asarray(picture, dtype=float) for picture in pictures]
+
+
+@pytest.mark.parametrize(("guided_share", "sizes"), [(0.6, [4, 4, 4, 2, 2]), (1.0, [4] * 5), (0.0, [2] * 5)])
+def test_guidance_leads_its_share_of_the_steps_and_the_others_cost_half(
+        guided_share: float, sizes: list[int], pipeline) -> None:
+    seen = []
+    watching = pipeline.unet.register_forward_pre_hook(lambda _module, given: seen.append(len(given[0])))
+    try:
+        draw(pipeline, PROMPTS, [0, 1], guidance_scale=4.0, guided_share=guided_share)
+    finally:
+        watching.remove()
+    assert seen == sizes
+
+
+def test_guidance_leads_away_from_nothing_and_from_the_words_without_their_strokes_in_turn(pipeline) -> None:
+    prompts = ["moon, 8 strokes", "tree"]
+    encoded = encode_prompts(pipeline, [*prompts, "", "moon"], torch.device("cpu"))
+    seen = []
+    watching = pipeline.unet.register_forward_pre_hook(
+        lambda _module, _given, named: seen.append(named["encoder_hidden_states"]), with_kwargs=True)
+    settings = DrawingSettings(steps=5, guidance_scale=4.0, guided_share=0.8)
+    try:
+        [counted] = settings.draw(pipeline, prompts, [0, 1])
+        [pictures] = settings.draw(pipeline, prompts[1:], [1])
+    finally:
+        watching.remove()
+    turns = [torch.cat([encoded[[2, 2]], encoded[:2]]), torch.cat([encoded[[3, 2]], encoded[:2]])]
+    assert all(torch.allclose(given, turns[step % 2], atol=1e-5) for step, given in enumerate(seen[:4]))
+    assert torch.allclose(seen[4], encoded[:2], atol=1e-5)
+    assert all(torch.allclose(given, encoded[[2, 1]], atol=1e-5) for given in seen[5:9])
+    same = [np.asarray(picture, dtype=float) for picture in (counted[1], pictures[0])]
+    assert np.abs(same[0] - same[1]).max() <= 1.0, "a prompt beside it changes nothing"
+
+
+@pytest.mark.parametrize(("prompt", "words"), [
+    ("moon, 8 strokes", "moon"), ("to eat, 1 stroke", "to eat"), ("a, 3 strokes, 12 strokes", "a, 3 strokes"),
+    ("moon", ""), ("", ""), ("moon, many strokes", ""), ("8 strokes", "")])
+def test_the_words_of_a_prompt_that_names_strokes_are_told_from_the_number(prompt: str, words: str) -> None:
+    assert words_alone(prompt) == words
+
+
+def test_unguided_steps_follow_the_words(pipeline) -> None:
+    """Of the doubled batch it is the half with the caption that goes on, not the empty one."""
+    with_words, = draw(pipeline, ["moon"], [0], guidance_scale=1.0)
+    hardly_guided, = draw(pipeline, ["moon"], [0], guidance_scale=1.0 + 1e-6, guided_share=0.2)
+    other_words, = draw(pipeline, [""], [0], guidance_scale=1.0)
+    assert np.abs(with_words - hardly_guided).max() <= 1.0  # grey levels
+    assert np.abs(with_words - other_words).max() > 1.0
+
+
+def test_a_picture_depends_on_its_own_seed_alone(pipeline) -> None:
+    """The noise that each step adds is drawn from the picture's generator too."""
+    moon, tree = draw(pipeline, PROMPTS, [3, 4], guidance_scale=4.0)
+    alone, = draw(pipeline, ["water tree"], [4], guidance_scale=4.0)
+    other, = draw(pipeline, ["water tree"], [3], guidance_scale=4.0)
+    assert np.abs(tree - alone).max() <= 1.0
+    assert np.abs(tree - other).mean() > 1.0
+    assert np.abs(moon - tree).mean() > 1.0

@@ -1,0 +1,47 @@
+"""The weights that come with the project: what they weigh, what they claim, and that they read held-out kanji."""
+
+from __future__ import annotations
+
+import pytest
+
+import data_fixtures
+from kanjivg import parse_svg
+from recogniser.judge import JUDGE, SECOND, Judge
+from recogniser.network import WEIGHTS
+from render import Pen, draw
+
+pytestmark = pytest.mark.skipif(not (JUDGE / WEIGHTS).is_file(), reason="the weights are not in this checkout")
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return Judge.load(JUDGE, None)
+
+
+def picture(literal, size=128):
+    return draw(parse_svg(f"{ord(literal):05x}.svg", data_fixtures.svg(literal)).strokes, Pen(size))
+
+
+def test_all_weights_together_stay_within_six_megabytes():
+    files = [path for path in JUDGE.parent.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 6_000_000
+
+
+@pytest.mark.parametrize("folder", [JUDGE, SECOND])
+def test_each_judge_states_its_figures_on_held_out_characters(folder):
+    facts = Judge.load(folder, None).facts
+    assert facts["held_out"]["characters"] > 300
+    for name in ("component_f1", "stroke_error", "well_formed", "broken_refused"):
+        assert facts["held_out"][name]["low"] <= facts["held_out"][name]["value"] <= facts["held_out"][name]["high"]
+
+
+@pytest.mark.parametrize(("literal", "left", "right", "strokes"), [("位", "亻", "立", 7), ("利", "禾", "刂", 7)])
+@pytest.mark.parametrize("size", [128, 512])
+def test_held_out_kanji_are_read_as_what_they_are_at_any_size(judge, literal, left, right, strokes, size):
+    reading = judge.look([picture(literal, size)])[0]
+    assert {(part.position, part.element) for part in reading.parts} == {("left", left), ("right", right)}
+    assert reading.is_well_formed and abs(reading.strokes - strokes) < 1.5
+
+
+def test_a_held_out_kanji_upside_down_is_refused(judge):
+    assert not judge.look([picture("位").rotate(180)])[0].is_well_formed

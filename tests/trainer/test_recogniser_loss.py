@@ -1,0 +1,146 @@
+"""The recogniser's loss draws on as the base's scheduler says, and its gradient makes better drawings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from diffusers import DDPMScheduler
+
+from dataset.captioned_folder import Row
+from models.pipelines import load_pipeline
+from recogniser.judge import Judge
+from recogniser_fixtures import save_judge
+from trainer.reward_loss import MARGIN, RecogniserLoss
+from training_fixtures import save_base
+
+CPU = torch.device("cpu")
+TIMESTEPS = torch.tensor([300, 450, 690])
+
+
+class Oracle:
+    """Predicts, for known latents, the noise or the velocity that is in what it is given."""
+
+    def __init__(self, latents: torch.Tensor, scheduler: DDPMScheduler) -> None:
+        self.latents, self.scheduler = latents, scheduler
+        self.times: list[list[int]] = []
+
+    def __call__(self, noisy: torch.Tensor, timesteps: torch.Tensor, *_: object, **__: object) -> tuple[torch.Tensor]:
+        self.times.append(timesteps.tolist())
+        alpha = self.scheduler.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
+        noise = (noisy - alpha.sqrt() * self.latents) / (1.0 - alpha).sqrt()
+        if self.scheduler.config.prediction_type == "epsilon":
+            return (noise,)
+        return (self.scheduler.get_velocity(self.latents, noise, timesteps),)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_base(tmp_path_factory.mktemp("base"), "sd2")
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
+    return Judge.load(save_judge(tmp_path_factory.mktemp("judge"), sharpness=30.0), dataset=None)
+
+
+def inputs() -> tuple[torch.Tensor, ...]:
+    torch.manual_seed(0)
+    return torch.randn(3, 4, 16, 16), torch.randn(3, 4, 16, 16), TIMESTEPS, torch.randn(3, 77, 48)
+
+
+def row(*elements: str, kind: str = "drawn") -> Row:
+    return Row(Path("1.png"), "", ("mouth",), {"kind": kind, "components": [{"element": one} for one in elements]})
+
+
+ROWS = [row(), row("口"), row("口", "十"), row("𠮷")]
+WHICH, UNASKED = torch.zeros(3, dtype=torch.int64), torch.zeros(3, dtype=torch.int64)  # rows and strokes
+
+
+def draw() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_a_perfect_prediction_gives_the_drawing_back_and_its_reading_is_the_loss(
+        base: Path, judge: Judge, prediction_type: str) -> None:
+    latents, noise, timesteps, text = inputs()
+    scheduler = DDPMScheduler(prediction_type=prediction_type, beta_schedule="scaled_linear")
+    vae = load_pipeline(str(base)).vae
+    oracle = Oracle(latents, scheduler)
+    loss = RecogniserLoss(scheduler, vae, judge, ROWS, CPU)
+    own = torch.ones(3, dtype=torch.bool)
+    assert torch.allclose(loss._drawn(oracle, latents, noise, timesteps, text, own), latents, atol=1e-3)
+    assert oracle.times == [[300, 450, 690], [186, 279, 427], [84, 126, 193]]
+
+    with torch.no_grad():
+        pictures = vae.decode(latents / vae.config.scaling_factor).sample.mean(1, keepdim=True)
+        ink = F.interpolate(((1.0 - pictures) / 2).clamp(0, 1), (64, 64), mode="area")
+        seen = judge.network(ink)
+        given = loss(oracle, latents, noise, timesteps, text, WHICH, UNASKED, draw())
+        least = F.softplus(MARGIN - seen.well_formed)  # this judge's threshold is a logit of 0
+    assert given.shape == (3,) and (given > least - 1e-3).all() and (given < least + 2.0).all()
+
+    with torch.no_grad():
+        asked = torch.tensor([0, 30, 30])
+        off = loss(oracle, latents, noise, timesteps, text, WHICH, asked, draw()) - given
+        missing = loss(oracle, latents, noise, timesteps, text, torch.tensor([1, 2, 3]), UNASKED, draw()) - given
+    assert torch.allclose(off, 0.3 * (asked > 0) * ((seen.expected_strokes() - 30).abs() - 0.5), atol=1e-2)
+
+    shares, classes = seen.parts.softmax(-1), judge.vocabulary.classes()
+    found = {element: torch.log(1.0 - (1.0 - shares[:, :, classes[element]]).prod(-1) + 1e-4) for element in "口十"}
+    expected = torch.stack([-found["口"][0], -found["口"][1] - found["十"][1], torch.zeros(())])
+    assert torch.allclose(missing, expected, atol=2e-2)  # of the third row nothing is known
+
+    named = [Row(Path("1.png"), "", ("mouth",), {"kind": "drawn", "components": [
+        {"element": element, "meaning": "mouth"}]}) for element in "口十"]
+    alike = RecogniserLoss(scheduler, vae, judge, named, CPU)
+    with torch.no_grad():
+        either = alike(oracle, latents, noise, timesteps, text, torch.tensor([0, 1, 0]), UNASKED, draw()) - given
+    absent = (1.0 - shares[:, :, [classes["口"], classes["十"]]].sum(-1)).prod(-1)
+    assert torch.allclose(either, -torch.log(1.0 - absent + 1e-4), atol=2e-2)  # any component of the name will do
+
+
+def test_what_is_no_own_drawing_is_begun_from_pure_noise_and_its_picture_is_not_looked_at(base: Path,
+                                                                                          judge: Judge) -> None:
+    latents, noise, timesteps, text = inputs()
+    scheduler = DDPMScheduler(prediction_type="v_prediction", beta_schedule="scaled_linear")
+    oracle = Oracle(latents[1:], scheduler)
+    loss = RecogniserLoss(scheduler, load_pipeline(str(base)).vae, judge, ROWS, CPU)
+    nothing, is_own = torch.full_like(latents, torch.nan), torch.tensor([True, False, False])
+    with pytest.raises(RuntimeError, match="size of tensor"):  # this oracle knows the two alone; then all three follow
+        loss._drawn(oracle, nothing, noise, timesteps, text, is_own)
+    assert oracle.times[:5] == [[999, 999], [889, 937], [779, 875], [669, 813], [559, 751]]
+    assert oracle.times[5] == [300, 450, 690]
+
+    oracle = Oracle(latents, scheduler)
+    others = torch.zeros(3, dtype=torch.bool)
+    drawn = loss._drawn(oracle, nothing, noise, timesteps, text, others)
+    assert torch.allclose(drawn, latents, atol=1e-3) and len(oracle.times) == 8
+
+
+@pytest.mark.parametrize("kind", ["drawn", "composed"])
+def test_under_autocast_every_weight_has_its_gradient(base: Path, judge: Judge, kind: str) -> None:
+    pipeline = load_pipeline(str(base))
+    loss = RecogniserLoss(pipeline.scheduler, pipeline.vae, judge, [row("口", kind=kind)], CPU)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss(pipeline.unet, *inputs(), WHICH, UNASKED, draw()).mean().backward()
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in pipeline.unet.parameters())
+
+
+def test_following_its_gradient_makes_drawings_that_the_recogniser_likes_better(base: Path, judge: Judge) -> None:
+    latents, noise, timesteps, text = inputs()
+    pipeline = load_pipeline(str(base))
+    loss = RecogniserLoss(pipeline.scheduler, pipeline.vae, judge, ROWS, CPU)
+    unet = pipeline.unet.train()
+    optimizer = torch.optim.Adam(unet.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(12):
+        one = loss(unet, latents, noise, timesteps, text, WHICH + 2, UNASKED + 9, draw()).mean()
+        optimizer.zero_grad()
+        one.backward()
+        optimizer.step()
+        losses.append(one.item())
+    assert losses[-1] < losses[0] - 0.1 and all(weight.grad is None for weight in judge.network.parameters())

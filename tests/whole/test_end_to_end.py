@@ -1,0 +1,62 @@
+"""The four commands on the real sources, with a handful of kanji and steps."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAINER_FLAGS = ("--train_batch_size", "4", "--max_train_steps", "3", "--checkpointing_steps", "2",
+                 "--validation_steps", "0", "--num_inference_steps", "2", "--lr_warmup_steps", "1")
+
+pytestmark = pytest.mark.slow
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess:
+    """Run one of the project's commands; what it printed is shown where it fails."""
+    done = subprocess.run([sys.executable, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{arguments[0]} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+@pytest.fixture(scope="module")
+def kanji(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "kanji"
+    run("dataExtraction/main.py", "--output", folder, "--limit", 60, "--compose", 20)
+    return folder
+
+
+def test_xml_becomes_captioned_pictures_that_datasets_opens(kanji):
+    import datasets
+
+    loaded = datasets.load_dataset("imagefolder", data_dir=str(kanji), cache_dir=str(kanji.parent / "cache"))
+    row = loaded["train"][0]
+    assert row["image"].size == (128, 128)
+    assert row["text"] in row["captions"]
+    assert sum(loaded["train"][i]["kind"] == "real" for i in range(len(loaded["train"]))) + len(loaded["test"]) == 60
+
+
+def test_the_embedded_base_is_fine_tuned_and_drawn_from(kanji, tmp_path):
+    training = ("training/train_text_to_image.py", "--preset", "tiny", "--train_data_dir", kanji, "--output_dir",
+                tmp_path / "run", "--cache_dir", tmp_path / "cache", *TRAINER_FLAGS)
+    run(*training)
+    assert (tmp_path / "run/pipeline/model_index.json").exists()
+    assert "is complete" in run(*training).stdout
+
+    run("training/generate.py", "Buzz Aldrin", "Full Moon", "--model", tmp_path / "run", "--output", tmp_path / "drawn",
+        "--steps", 2)
+    facts = json.loads((tmp_path / "drawn/buzz-aldrin-0.json").read_text(encoding="utf8"))
+    assert (facts["prompt"], facts["seed"]) == ("Buzz Aldrin", 0)
+    assert Image.open(tmp_path / "drawn/full-moon-0.png").size == (128, 128)
+    assert (tmp_path / "drawn/collated_examples.png").exists()
+
+
+def test_a_base_is_trained_from_nothing_and_is_itself_a_base(kanji, tmp_path):
+    unet_flags = [f"--unet.{flag[2:]}" if flag.startswith("--") else flag for flag in TRAINER_FLAGS]
+    run("training/train_base.py", "--train_data_dir", kanji, "--output_dir", tmp_path / "base", "--vae.steps", 2,
+        "--vae.batch_size", 4, "--unet.cache_dir", tmp_path / "cache", "--unet.lr_cooldown_steps", 1, *unet_flags)
+    run("training/generate.py", "moon", "--model", tmp_path / "base/tiny", "--output", tmp_path / "drawn", "--steps", 2)
+    assert (tmp_path / "drawn/moon-0.png").exists()

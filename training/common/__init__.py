@@ -1,0 +1,1 @@
+"""The lowest floor: files, errors, signals, the command line, seeds, statistics. Knows nothing of kanji."""

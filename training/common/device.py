@@ -1,0 +1,31 @@
+"""In which precision arithmetic is done: bf16 where the processor has instructions for it, fp32 elsewhere."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+import torch
+
+from common.errors import UserError
+
+CPU_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16")  # as torch.cpu.get_capabilities names x86's two and ARM's
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether bf16 is the faster one there. A CPU without instructions for it imitates them, twenty times slower."""
+    if device.type != "cpu":
+        return True
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name) for name in CPU_INSTRUCTIONS)
+
+
+def autocast(device: torch.device) -> AbstractContextManager[None]:
+    """Around what may be computed in bf16, where that is faster."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device))
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name. Raises UserError where a GPU is asked for and not there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: no CUDA GPU can be used here. Leave the flag out to draw on the CPU.")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

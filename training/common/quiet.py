@@ -1,0 +1,50 @@
+"""Keeps known noise of the libraries off the screen: each message by name, so that a new one is still seen."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # "Writing model shards: 1/1" and the like
+_KNOWN_NOISE = (
+    "requires torchvision (not installed)",  # picture processors that nothing here uses
+    "pooler.dense.weight",  # MiniLM's pooling layer, which is in its file and which we do not load
+    "passed `text_encoder` of type",
+    "Expected types for text_encoder",  # diffusers on a text encoder that is not CLIP: ours is BERT by design
+    "You have disabled the safety checker",
+    "`torch_dtype` is deprecated",
+    "that should be kept in float32: []",  # an empty list is nothing to warn of
+)
+
+
+class _KnownNoise(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not any(text in record.getMessage() for text in _KNOWN_NOISE)
+
+
+@contextmanager
+def known_noise_off() -> Iterator[None]:
+    """Leave out the known messages, from the two libraries' log handlers and from `warnings`."""
+    import diffusers.utils.logging
+    import transformers.utils.logging
+
+    diffusers.utils.logging.disable_progress_bar()  # "Loading pipeline components: 5/5"; ours show the long work
+    transformers.utils.logging.disable_progress_bar()  # "Loading weights", "Writing model shards"
+    for library in (diffusers, transformers):
+        library.utils.logging.get_verbosity()  # makes the library set its handler up
+    handlers = {handler for name in ("diffusers", "transformers") for handler in logging.getLogger(name).handlers}
+    noise = _KnownNoise()
+    for handler in handlers:
+        handler.addFilter(noise)
+    try:
+        with warnings.catch_warnings():
+            for text in _KNOWN_NOISE:
+                warnings.filterwarnings("ignore", message=f".*{re.escape(text)}")
+            yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(noise)

@@ -1,0 +1,1 @@
+"""A request, sampling, the choice among several, SVG."""

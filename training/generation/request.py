@@ -1,0 +1,81 @@
+"""What is to be drawn: words, prompt, seed and file name of each picture."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from common.errors import UserError
+from dataset.captions import with_stroke_tag
+from generation.settings import GenerateConfig
+
+CANDIDATE_SEEDS = 1_000_000  # between the seeds of two candidates of a picture: no count reaches the next
+
+
+@dataclass(frozen=True)
+class Order:
+    """One picture to draw: the words as given, the prompt with its stroke tag, the seed, and the file's stem."""
+
+    words: str
+    prompt: str
+    seed: int
+    stem: str
+
+    @property
+    def noise_seed(self) -> int:
+        """What the picture's generator is seeded with, 0 to 2**63: drawn from seed and words, not from the strokes."""
+        return int.from_bytes(hashlib.sha256(f"{self.seed}:{self.words}".encode()).digest()[:8], "little") >> 1
+
+    def candidate(self, number: int) -> Order:
+        """The same picture with the seed of its candidate of that number; the first is the picture itself."""
+        return replace(self, seed=self.seed + number * CANDIDATE_SEEDS)
+
+
+def read_orders(config: GenerateConfig) -> list[Order]:
+    """What is to be drawn, from the flags. Raises UserError where there is no prompt or an empty one."""
+    words = list(config.prompts)
+    if config.prompts_file is not None:
+        words += [prompt for _, prompts in read_sections(config.prompts_file) for prompt in prompts]
+    if not words:
+        raise UserError('no prompt: name one or more, as in: generate.py "Buzz Aldrin" Ferrari')
+    if not all(word.strip() for word in words):
+        raise UserError("an empty prompt: each needs at least one word")
+    stems = unique_stems(words)
+    return [Order(word, word if config.strokes is None else with_stroke_tag(word, config.strokes), seed,
+                  f"{stem}-{seed}")
+            for word, stem in zip(words, stems, strict=True)
+            for seed in range(config.seed, config.seed + config.count)]
+
+
+def read_sections(path: Path) -> list[tuple[str, list[str]]]:
+    """A prompts file as (heading, prompts): each comment line heads the prompts up to the next, "" those before any.
+
+    Empty lines and headings without prompts are left out. Raises UserError where the file cannot be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--prompts_file {path}: cannot be read ({error})") from None
+    sections: list[tuple[str, list[str]]] = [("", [])]
+    for line in filter(None, map(str.strip, lines)):
+        if line.startswith("#"):
+            sections.append((line.lstrip("# "), []))
+        else:
+            sections[-1][1].append(line)
+    return [(heading, prompts) for heading, prompts in sections if prompts]
+
+
+def unique_stems(words: Sequence[str]) -> list[str]:
+    """File names for prompts: lower case, hyphens, and a number where two would be the same."""
+    stems: list[str] = []
+    for word in words:
+        stem = re.sub(r"[^\w]+", "-", word.lower()).strip("-_")[:60] or "prompt"
+        same = 2
+        candidate = stem
+        while candidate in stems:
+            candidate, same = f"{stem}-{same}", same + 1
+        stems.append(candidate)
+    return stems

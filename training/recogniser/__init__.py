@@ -1,0 +1,1 @@
+"""Picture to components, strokes and well-formedness: network, labels, training, judge."""

@@ -1,0 +1,134 @@
+"""A recogniser's own figures, on glyphs that it was not trained on, and the thresholds that it judges by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from common.seeds import generator
+from common.statistics import F1, bootstrap, proportion
+from dataset.captioned_folder import Row
+from recogniser.augmentations import BREAKERS, as_sampled, is_symmetric
+from recogniser.labels import SLOTS, Vocabulary, true_parts
+from recogniser.network import Recogniser, Seen
+from recogniser.training_batches import Glyphs, Purpose
+
+ACCEPTED = 0.95  # share of the real calibration characters that the threshold lets pass as well-formed
+REDRAWN_FOUND = 0.95  # share of redrawn characters whose likeness to their original counts as a copy
+JUDGED_BREAKERS = ("strokes dropped", "shuffled", "overlaid", "mirrored")  # the kinds that the goal is set on
+BATCH = 128
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What is chosen on calibration characters: real ones of the train split that were kept out of training."""
+
+    part: float
+    """Probability above which a component is said to stand in a slot; the one of the best F1."""
+    well_formed: float
+    """Probability above which a glyph is called well-formed; ACCEPTED of the real ones, half distorted, are."""
+    copy: float
+    """Likeness (cosine) to a real kanji above which a glyph is called its copy."""
+
+
+@torch.no_grad()
+def look(network: Recogniser, ink: torch.Tensor) -> Seen:
+    """What the network sees in ink (N, 1, S, S), in batches."""
+    seen = [network(batch) for batch in ink.split(BATCH)]
+    return Seen(*(torch.cat([getattr(part, name) for part in seen]) for name in Seen.__dataclass_fields__))
+
+
+def choose_thresholds(network: Recogniser, vocabulary: Vocabulary, glyphs: Glyphs, rows: Sequence[Row]) -> Thresholds:
+    """Choose them on the calibration characters; see Thresholds.
+
+    That of well-formedness is chosen on characters as a sampler draws them, at half strength: those are what it is for,
+    and clean characters would set it too high. Not even these are quite new to the network, since composed characters
+    of the train split show their components.
+    """
+    ink = glyphs.ink(torch.arange(len(rows)))
+    seen = look(network, ink)
+    drawn = look(network, as_sampled(ink, generator(0, 2, Purpose.CALIBRATION), strength=0.5))
+    parts = max((step / 100 for step in range(20, 65, 5)),
+                key=lambda threshold: _part_scores(seen, vocabulary, rows, threshold).value)
+    again = look(network, as_sampled(ink, generator(0, 0, Purpose.CALIBRATION)))
+    likeness = (seen.embedding * again.embedding).sum(-1)
+    return Thresholds(
+        part=parts,
+        well_formed=torch.sigmoid(drawn.well_formed).quantile(1.0 - ACCEPTED).item(),
+        copy=likeness.quantile(1.0 - REDRAWN_FOUND).item(),
+    )
+
+
+def figures(network: Recogniser, vocabulary: Vocabulary, thresholds: Thresholds, glyphs: Glyphs, rows: Sequence[Row],
+            references: torch.Tensor | None = None, redrawn: torch.Tensor | None = None,
+            seed: int = 0) -> dict[str, Any]:
+    """Its figures on real characters that it has not seen, each with a 95 % interval; JSON.
+
+    references: embeddings (N, width) of other real characters, none of `rows`: how often a new character would be
+    called a copy of one of them. redrawn: the characters after the autoencoder, uint8 ink (N, 1, S, S).
+    """
+    ink = glyphs.ink(torch.arange(len(rows)))
+    seen = look(network, ink)
+    sampled = look(network, as_sampled(ink, generator(seed, 1, Purpose.CALIBRATION)))
+    errors = (seen.stroke_count() - glyphs.strokes).abs()
+    refused = {kind: _refused(network, thresholds, ink, kind, seed) for kind in BREAKERS}
+    judged = [sum(counts) for counts in zip(*(refused[kind] for kind in JUDGED_BREAKERS), strict=True)]
+    result = {
+        "characters": len(rows),
+        "component_f1": _part_scores(seen, vocabulary, rows, thresholds.part).as_json(seed),
+        "component_f1_everyday": _everyday_score(seen, vocabulary, rows, thresholds.part).as_json(seed),
+        "component_f1_as_sampled": _part_scores(sampled, vocabulary, rows, thresholds.part).as_json(seed),
+        "component_f1_any_slot": _part_scores(seen, vocabulary, rows, thresholds.part, slots=False).as_json(seed),
+        "stroke_error": bootstrap(errors.tolist(), seed),
+        "stroke_exact": proportion(int((errors < 0.5).sum()), len(rows)),
+        "well_formed": _accepted(seen, thresholds),
+        "well_formed_as_sampled": _accepted(sampled, thresholds),
+        "broken_refused": proportion(*judged),
+        "refused_by_kind": {kind: proportion(*counts) for kind, counts in refused.items()},
+    }
+    if redrawn is not None:
+        result["well_formed_redrawn"] = _accepted(look(network, redrawn.float() / 255.0), thresholds)
+    if references is not None:
+        nearest = (seen.embedding @ references.T).amax(-1)
+        result["called_a_copy_of_another"] = proportion(int((nearest > thresholds.copy).sum()), len(rows))
+    return result
+
+
+def named_parts(seen: Seen, vocabulary: Vocabulary, threshold: float) -> list[dict[tuple[str, str], float]]:
+    """For each glyph the parts found, (slot, element) -> probability."""
+    return [{(SLOTS[slot], vocabulary.elements[kind - 1]): share for slot, kind, share in parts}
+            for parts in seen.found(threshold)]
+
+
+def _part_scores(seen: Seen, vocabulary: Vocabulary, rows: Sequence[Row], threshold: float, slots: bool = True) -> F1:
+    """Micro F1 of (slot, element) pairs, or of elements alone; components too deep to be asked for count as missed."""
+    found = [frozenset(parts) for parts in named_parts(seen, vocabulary, threshold)]
+    true = [true_parts(row.facts.get("components") or ()) for row in rows]
+    if not slots:
+        found, true = ([frozenset(element for _, element in parts) for parts in side] for side in (found, true))
+    return F1.of(found, true)
+
+
+def _everyday_score(seen: Seen, vocabulary: Vocabulary, rows: Sequence[Row], threshold: float) -> F1:
+    """The same F1 over the characters of everyday use alone."""
+    every = _part_scores(seen, vocabulary, rows, threshold)
+    return F1(every.counts[[row.is_common for row in rows]])
+
+
+def _accepted(seen: Seen, thresholds: Thresholds) -> dict[str, float]:
+    passed = torch.sigmoid(seen.well_formed) >= thresholds.well_formed
+    return proportion(int(passed.sum()), len(passed))
+
+
+def _refused(network: Recogniser, thresholds: Thresholds, ink: torch.Tensor, kind: str, seed: int) -> tuple[int, int]:
+    """How many of the glyphs, broken in one way, are refused, and of how many."""
+    if kind == "mirrored":
+        ink = ink[~is_symmetric(ink)]
+    if not len(ink):
+        return 0, 0
+    broken = BREAKERS[kind](ink, generator(seed, sorted(BREAKERS).index(kind), Purpose.BREAKING))
+    passed = torch.sigmoid(look(network, broken).well_formed) >= thresholds.well_formed
+    return int((~passed).sum()), len(ink)

@@ -1,0 +1,142 @@
+"""The judge: what a drawn character is made of, how well it is formed, and which of several is the best.
+
+    judge = Judge.load()
+    readings = judge.look(pictures)
+    print(readings[0].explain())        # left 亻 person + right 月 moon, 6 strokes; nearest real kanji 明
+    best = judge.best(readings, strokes=8)
+
+A second judge (`Judge.load(SECOND)`), of another seed and architecture, only confirms what the first has chosen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from common.errors import UserError
+from common.files import sha256
+from common.paths import TRAINING_DIR
+from recogniser.figures import Thresholds, look
+from recogniser.labels import SLOT_WORDS, SLOTS, Vocabulary
+from recogniser.nearest_kanji import ReferenceKanji, load_references
+from recogniser.network import WEIGHTS, Recogniser, RecogniserError, load_recogniser, to_ink
+
+JUDGE = TRAINING_DIR / "recogniser_weights" / "judge"
+SECOND = TRAINING_DIR / "recogniser_weights" / "second"
+DATASET = Path("data/kanji")  # whose real characters are searched for the nearest one
+STROKE_PENALTY = 0.25  # nats of ill-formedness that a stroke off the budget weighs as much as
+
+
+class JudgeError(UserError):
+    """A judge that cannot be had; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A component found in a slot: its shape, its meaning form (氵 has 水), its meaning and the confidence, 0 to 1."""
+
+    element: str
+    original: str
+    meaning: str
+    position: str
+    confidence: float
+
+    def __str__(self) -> str:
+        """As in "left 亻 person"."""
+        place = SLOT_WORDS.get(self.position, self.position.replace("/", " "))
+        return " ".join(word for word in (place, self.element, self.meaning) if word)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the judge reads in one picture.
+
+    well_formed: probability, 0 to 1; is_well_formed: whether it passes the threshold that some 95 % of real kanji pass;
+    strokes: the most likely number; nearest: the nearest existing kanji, None without a dataset; likeness: to it, as a
+    cosine; is_copy: whether it is so like it that it counts as drawn from it; picture_of_nearest: its file.
+    """
+
+    well_formed: float
+    is_well_formed: bool
+    strokes: float
+    parts: tuple[Part, ...]
+    nearest: str | None = None
+    likeness: float = math.nan
+    is_copy: bool = False
+    picture_of_nearest: Path | None = None
+    embedding: torch.Tensor = field(default_factory=lambda: torch.empty(0), repr=False, compare=False)
+
+    def explain(self) -> str:
+        """In words: "left 亻 person + right 月 moon, 8 strokes; nearest real kanji 朋"."""
+        parts = " + ".join(str(part) for part in self.parts) or "no part that is known"
+        count = max(1, round(self.strokes))
+        words = f"{parts}, {count} stroke{'s' * (count != 1)}"
+        return words if self.nearest is None else f"{words}; nearest real kanji {self.nearest}"
+
+
+class Judge:
+    """A trained recogniser with its thresholds, and the real kanji to compare with."""
+
+    def __init__(self, network: Recogniser, vocabulary: Vocabulary, thresholds: Thresholds,
+                 references: ReferenceKanji | None, facts: dict) -> None:
+        """`facts` are those of recogniser.json; use `load`."""
+        self.network, self.vocabulary, self.thresholds = network, vocabulary, thresholds
+        self.references, self.facts = references, facts
+
+    @classmethod
+    def load(cls, folder: Path = JUDGE, dataset: Path | None = DATASET) -> Judge:
+        """Load a judge's folder; `dataset` is where the real kanji are, if they are there.
+
+        Raises JudgeError where the folder is missing or not whole.
+        """
+        try:
+            network, vocabulary, facts = load_recogniser(folder)
+            thresholds = Thresholds(**facts["thresholds"])
+        except (RecogniserError, KeyError, TypeError) as error:
+            reason = str(error) if isinstance(error, RecogniserError) else f"{folder}: it has no thresholds"
+            raise JudgeError(f"the judge cannot be loaded. {reason}") from error
+        facts = {**facts, "sha256": sha256(folder / WEIGHTS)}
+        references = None if dataset is None else load_references(network, facts["sha256"], dataset)
+        return cls(network, vocabulary, thresholds, references, facts)
+
+    def look(self, pictures: Sequence[Image.Image]) -> list[Reading]:
+        """Read pictures of any size and mode, black on white; some milliseconds each."""
+        if not pictures:
+            return []
+        seen = look(self.network, to_ink(pictures))
+        shares = torch.sigmoid(seen.well_formed.float()).tolist()
+        nearest = self.references.nearest(seen.embedding) if self.references else [None] * len(pictures)
+        return [self._reading(*read) for read in zip(shares, seen.stroke_count().tolist(),
+                                                     seen.found(self.thresholds.part), nearest, seen.embedding,
+                                                     strict=True)]
+
+    def best(self, readings: Sequence[Reading], strokes: int | None = None) -> int:
+        """The index of the best formed reading and, where a stroke budget is given, of the nearest to it.
+
+        Well-formed ones come before others; among them the log-probability of being well-formed less STROKE_PENALTY
+        for each stroke off the budget decides, and the first of equals wins. Raises ValueError without readings.
+        """
+        if not readings:
+            raise ValueError("there is nothing to choose from")
+        return max(range(len(readings)), key=lambda index: (*_worth(readings[index], strokes), -index))
+
+    def _reading(self, well_formed: float, strokes: float, found: list[tuple[int, int, float]],
+                 nearest: tuple[int, float] | None, embedding: torch.Tensor) -> Reading:
+        words = self.vocabulary
+        parts = tuple(Part(words.elements[kind - 1], words.originals[kind - 1], words.meanings[kind - 1], SLOTS[slot],
+                           share) for slot, kind, share in sorted(found, key=lambda part: (part[0], -part[2])))
+        compared = {} if nearest is None else {
+            "nearest": self.references.literals[nearest[0]], "likeness": nearest[1],
+            "is_copy": nearest[1] > self.thresholds.copy, "picture_of_nearest": self.references.pictures[nearest[0]]}
+        return Reading(well_formed, well_formed >= self.thresholds.well_formed, strokes, parts, embedding=embedding,
+                       **compared)
+
+
+def _worth(reading: Reading, strokes: int | None) -> tuple[bool, float]:
+    off = 0.0 if strokes is None else abs(reading.strokes - strokes)
+    return reading.is_well_formed, math.log(max(reading.well_formed, 1e-6)) - STROKE_PENALTY * off

@@ -1,0 +1,109 @@
+"""All real kanji of the dataset as a recogniser sees them: what is searched for the nearest existing character.
+
+The embeddings are computed once for a dataset and a recogniser and kept beside the dataset folder; they are not
+shipped. Train and held-out characters are both among them: a copy of either is a copy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from tqdm import tqdm
+
+from common.files import replacing
+from recogniser.network import Recogniser, to_ink
+
+BATCH = 128
+
+
+@dataclass(frozen=True)
+class ReferenceKanji:
+    """Embeddings (N, width), unit length, of existing characters, with each one's literal and picture."""
+
+    embeddings: torch.Tensor
+    literals: tuple[str, ...]
+    pictures: tuple[Path, ...]
+
+    def nearest(self, embeddings: torch.Tensor) -> list[tuple[int, float]]:
+        """For each of (M, width) unit embeddings the place of the nearest kanji and its likeness (cosine)."""
+        likeness, places = (embeddings @ self.embeddings.T).max(-1)
+        return list(zip(places.tolist(), likeness.tolist(), strict=True))
+
+
+def load_references(network: Recogniser, recogniser_hash: str, folder: Path) -> ReferenceKanji | None:
+    """The real characters of a dataset folder; None where the folder is none or its rows name no characters.
+
+    Computed on the first call (some ten seconds) and kept as `<folder>-references-<key>.safetensors`, by the dataset
+    and the recogniser; where that place cannot be written they are computed each time.
+    """
+    files = [path for path in (folder / "train" / "metadata.jsonl", folder / "test" / "metadata.jsonl")
+             if path.is_file()]
+    if not files:
+        return None
+    digest = hashlib.sha256(recogniser_hash.encode())
+    for path in files:
+        digest.update(path.read_bytes())
+    cache = folder.with_name(f"{folder.name}-references-{digest.hexdigest()[:16]}.safetensors")
+    kept = _read(cache, folder)
+    if kept is not None:
+        return kept
+    entries = [entry for path in files for entry in _real_entries(path)]
+    if not entries:
+        return None
+    embeddings = _embed(network, [folder / name for name, _ in entries])
+    _write(cache, embeddings, entries)
+    return ReferenceKanji(embeddings, tuple(literal for _, literal in entries),
+                          tuple(folder / name for name, _ in entries))
+
+
+def _real_entries(metadata: Path) -> Iterator[tuple[str, str]]:
+    """The picture (relative to the dataset folder) and the literal of each real character of a split."""
+    for line in metadata.read_text(encoding="utf8").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue  # read_dataset reports it
+        if isinstance(row, dict) and row.get("kind", "real") == "real" and row.get("literal") and row.get("file_name"):
+            yield f"{metadata.parent.name}/{row['file_name']}", row["literal"]
+
+
+@torch.no_grad()
+def _embed(network: Recogniser, paths: list[Path]) -> torch.Tensor:
+    found = []
+    with tqdm(total=len(paths), desc="reading real kanji", unit="kanji", leave=False) as bar:
+        for start in range(0, len(paths), BATCH):
+            pictures = []
+            for path in paths[start:start + BATCH]:
+                with Image.open(path) as image:
+                    pictures.append(image.convert("L"))
+            found.append(network(to_ink(pictures)).embedding)
+            bar.update(len(pictures))
+    return torch.cat(found)
+
+
+def _read(cache: Path, folder: Path) -> ReferenceKanji | None:
+    try:
+        with safe_open(cache, framework="pt") as file:
+            entries = json.loads(file.metadata()["entries"])
+            embeddings = file.get_tensor("embeddings")
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+    if len(entries) != len(embeddings):
+        return None
+    return ReferenceKanji(embeddings, tuple(literal for _, literal in entries),
+                          tuple(folder / name for name, _ in entries))
+
+
+def _write(cache: Path, embeddings: torch.Tensor, entries: list[tuple[str, str]]) -> None:
+    with suppress(OSError, SafetensorError), replacing(cache) as temporary:
+        save_file({"embeddings": embeddings.contiguous()}, temporary,
+                  metadata={"entries": json.dumps(entries, ensure_ascii=False)})

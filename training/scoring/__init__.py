@@ -1,0 +1,1 @@
+"""Prompt sets, the benchmark, its figures and its pages."""

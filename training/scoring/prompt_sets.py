@@ -1,0 +1,122 @@
+"""What a model is asked to draw when it is scored: four sets of prompts with what a good answer would contain.
+
+known: meanings of training kanji; heldout: all meanings of kanji that were never trained on; pairs: two concepts that
+were never composed; wild: the modern world, which has no kanji. `budget` asks known meanings for a number of strokes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from common.paths import TRAINING_DIR
+from dataset.captioned_folder import DatasetError, Row, form_of, forms_alike, namesakes
+from dataset.captions import with_stroke_tag
+
+WILD_FILE = TRAINING_DIR / "prompts" / "wild.txt"
+SETS = ("known", "heldout", "pairs", "wild", "budget")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt. Components are meaning forms (the 水 of 氵), so that either shape of one is right.
+
+    answers: sets of components, each of them a right answer (several kanji may share a meaning). any_fits: whether it
+    is no answer but a list of components of which any fits, as in `wild`. literals: the kanji that mean this.
+    strokes: the budget that was asked for. seen_as_part: whether a kanji that means this, though held out, stands in
+    training characters as a component under its own meaning.
+    """
+
+    text: str
+    answers: tuple[frozenset[str], ...] = ()
+    literals: tuple[str, ...] = ()
+    strokes: int | None = None
+    any_fits: bool = False
+    seen_as_part: bool = False
+
+    @property
+    def asked(self) -> str:
+        """The text as the model is given it, with the stroke budget where there is one."""
+        return self.text if self.strokes is None else with_stroke_tag(self.text, self.strokes)
+
+
+def known_prompts(rows: Sequence[Row], count: int, seed: int) -> list[Prompt]:
+    """Meanings of everyday training kanji, one a kanji, drawn from the seed."""
+    common = [row for row in rows if not row.is_composed and row.is_common and row.facts.get("components")]
+    meanings = sorted({caption for row in common for caption in row.captions})
+    return _of_meanings(random.Random(seed).sample(meanings, min(count, len(meanings))), rows)
+
+
+def heldout_prompts(held_out: Sequence[Row], rows: Sequence[Row], count: int | None, seed: int) -> list[Prompt]:
+    """All meanings of the held-out kanji, or `count` of them drawn from the seed; `rows` are those trained on."""
+    meanings = sorted({caption for row in held_out for caption in row.captions})
+    if count is not None and count < len(meanings):
+        meanings = random.Random(seed).sample(meanings, count)
+    parts = frozenset().union(*(row.forms for row in rows))
+    return [replace(prompt, seen_as_part=not parts.isdisjoint(prompt.literals))
+            for prompt in _of_meanings(meanings, held_out)]
+
+
+def pair_prompts(folder: Path, count: int, seed: int, rows: Sequence[Row] = ()) -> list[Prompt]:
+    """Two-concept prompts from the dataset's heldout_pairs.jsonl. Raises DatasetError where it cannot be read.
+
+    The first answer of each is its own two components. Each may also be another of the same name in `rows`, those that
+    are trained on: a prompt says "ward", not which of 区 and 區.
+    """
+    path, named = folder / "heldout_pairs.jsonl", namesakes(rows)
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf8").splitlines() if line.strip()]
+        pairs = [Prompt(line["text"], _either(line["components"], named)) for line in lines]
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: not there. It comes with composed characters: "
+                           "python dataExtraction/main.py --compose 20000") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{path}: cannot be read ({error})") from None
+    return random.Random(seed).sample(pairs, min(count, len(pairs)))
+
+
+def wild_prompts(count: int | None, path: Path = WILD_FILE) -> list[Prompt]:
+    """The prompts of a file: a prompt a line, then a tab and the components of which any would fit."""
+    prompts = []
+    for line in path.read_text(encoding="utf8").splitlines():
+        if line.strip() and not line.startswith("#"):
+            text, _, fitting = line.partition("\t")
+            prompts.append(Prompt(text.strip(), (frozenset(fitting.split()),) if fitting.split() else (),
+                                  any_fits=True))
+    return prompts[:count]
+
+
+def budget_prompts(rows: Sequence[Row], count: int, seed: int) -> list[Prompt]:
+    """Known meanings with a budget drawn from the stroke counts of the Jouyou kanji."""
+    draw = random.Random(seed + 1)
+    counts = sorted(jouyou_strokes(rows)) or [8]
+    return [replace(prompt, strokes=draw.choice(counts), answers=(), literals=())
+            for prompt in known_prompts(rows, count, seed + 1)]
+
+
+def jouyou_strokes(rows: Sequence[Row]) -> list[int]:
+    """The stroke counts of the real characters that have a grade."""
+    return [row.strokes for row in rows if not row.is_composed and row.facts.get("grade") and row.strokes]
+
+
+def _either(components: Sequence[dict], named: Mapping[str, frozenset[str]]) -> tuple[frozenset[str], ...]:
+    """The components' meaning forms, then these with one or more of them as a namesake."""
+    forms = [form_of(component) for component in components]
+    others = [sorted(forms_alike(component, named) - {form})
+              for component, form in zip(components, forms, strict=True)]
+    choices = itertools.product(*([form, *more] for form, more in zip(forms, others, strict=True)))
+    return tuple(dict.fromkeys(map(frozenset, choices)))
+
+
+def _of_meanings(meanings: Sequence[str], rows: Sequence[Row]) -> list[Prompt]:
+    bearers: dict[str, list[Row]] = {}
+    for row in rows:
+        if not row.is_composed:
+            for caption in row.captions:
+                bearers.setdefault(caption, []).append(row)
+    return [Prompt(meaning, tuple(dict.fromkeys(row.forms for row in bearers[meaning])),
+                   tuple(row.facts.get("literal") or "" for row in bearers[meaning])) for meaning in meanings]

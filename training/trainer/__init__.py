@@ -1,0 +1,1 @@
+"""Settings and presets, the loop, train state, losses, resuming, the run folder, export and cards."""

@@ -1,0 +1,148 @@
+"""The run folder: one owner at a time, what was asked for, and what happened."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from PIL import Image
+
+from common.errors import UserError
+from common.files import write_text
+from trainer.config import TrainConfig, as_json
+
+CONFIG, COMMAND, METRICS, FINISHED = "config.json", "command.txt", "metrics.jsonl", "finished.json"
+REPORTED_PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "peft", "safetensors")
+
+
+class RunError(UserError):
+    """A run folder that cannot be used as asked; the message says why and what to do."""
+
+
+class RunFolder:
+    """An open run folder. Only the main process opens one; the lock falls with its owner, however that ends."""
+
+    def __init__(self, path: Path) -> None:
+        """Make the folder where needed and take its lock. Raises RunError where another run holds it."""
+        self.path = path
+        if path.exists() and not path.is_dir():
+            raise RunError(f"--output_dir {path}: is a file")
+        if path.is_dir() and any(path.iterdir()) and not (path / CONFIG).exists() and not (path / ".lock").exists():
+            raise RunError(f"--output_dir {path}: holds something else than a run; name an empty or new folder")
+        path.mkdir(parents=True, exist_ok=True)
+        self._lock = (path / ".lock").open("a+")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.seek(0)
+            raise RunError(f"--output_dir {path}: another run is at work there (process {self._lock.read().strip()}); "
+                           "wait for it, stop it, or name another folder") from None
+        self._lock.truncate(0)
+        self._lock.write(f"{os.getpid()}\n")
+        self._lock.flush()
+        self._metrics: IO[str] | None = None
+        self._tensorboard: Any = None
+
+    def close(self) -> None:
+        """Close the reports and give the lock back."""
+        for report in (self._metrics, self._tensorboard):
+            if report is not None:
+                report.close()
+        self._lock.close()
+
+    def write_settings(self, config: TrainConfig, facts: dict[str, Any]) -> None:
+        """Write config.json (settings, versions, hashes) and add the exact command to command.txt."""
+        packages = {name: importlib.metadata.version(name) for name in REPORTED_PACKAGES}
+        content = {"settings": as_json(config), "python": platform.python_version(), "packages": packages,
+                   "git_commit": _git_commit(), **facts}
+        write_text(self.path / CONFIG, json.dumps(content, indent=1, sort_keys=True) + "\n")
+        with (self.path / COMMAND).open("a", encoding="utf8") as file:
+            file.write(" ".join(["python", *map(_quoted, sys.argv)]) + "\n")
+
+    def open_reports(self, step: int, tensorboard: bool) -> None:
+        """Open metrics.jsonl, cut back to what was known at `step` (updates done), and TensorBoard beside it."""
+        path = self.path / METRICS
+        lines = path.read_text(encoding="utf8").splitlines() if path.exists() else []
+        kept = [line for line in lines if _step_of(line) is not None and _step_of(line) <= step]
+        write_text(path, "".join(f"{line}\n" for line in kept))
+        self._metrics = path.open("a", encoding="utf8")
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._tensorboard = SummaryWriter(str(self.path / "tensorboard"), purge_step=step)
+
+    def report(self, step: int, values: dict[str, float]) -> None:
+        """Add a line to metrics.jsonl and points to TensorBoard."""
+        self._metrics.write(json.dumps({"step": step, **values}) + "\n")
+        self._metrics.flush()
+        if self._tensorboard is not None:
+            for name, value in values.items():
+                self._tensorboard.add_scalar(name, value, step)
+
+    def save_grid(self, step: int, grid: Image.Image) -> Path:
+        """Save a sample grid as samples/step-000500.png."""
+        path = self.path / "samples" / f"step-{step:06d}.png"
+        path.parent.mkdir(exist_ok=True)
+        grid.save(path)
+        if self._tensorboard is not None:
+            import numpy as np
+
+            self._tensorboard.add_image("samples", np.asarray(grid.convert("RGB")), step, dataformats="HWC")
+        return path
+
+
+def is_finished(path: Path, config: TrainConfig) -> bool:
+    """Whether the run of these very settings is complete, pipeline included; read without loading anything."""
+    try:
+        finished = json.loads((path / FINISHED).read_text(encoding="utf8"))
+    except (OSError, ValueError):
+        return False
+    return finished == finished_facts(config) and (path / "pipeline" / "model_index.json").exists()
+
+
+def finished_facts(config: TrainConfig) -> dict[str, Any]:
+    """What finished.json says: the settings that make the result."""
+    left_out = {"dry_run", "resume_from_checkpoint", "logging_steps", "report_to", "cache_budget", "cache_dir"}
+    if config.num_train_epochs is not None:
+        left_out.add("max_train_steps")  # which is worked out from it once the rows are counted
+    return {name: value for name, value in as_json(config).items() if name not in left_out}
+
+
+def peak_memory_gb(device: torch.device) -> float:
+    """Peak memory so far in GB (10**9 bytes): the device's on CUDA, the process's resident set else."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    import resource
+
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes * (1 if sys.platform == "darwin" else 1024) / 1e9
+
+
+def _step_of(line: str) -> int | None:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _git_commit() -> str | None:
+    command: Sequence[str] = ("git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD")
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _quoted(argument: str) -> str:
+    import shlex
+
+    return shlex.quote(argument)

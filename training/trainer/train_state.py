@@ -1,0 +1,141 @@
+"""What is learned: the weights in training, their optimizer and their average, which together are a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+
+from common import checkpoints
+from common.quiet import known_noise_off
+from trainer.config import TrainConfig
+from trainer.learning_rate import learning_rate
+from trainer.optimizers import Optimizers
+
+with known_noise_off():
+    from accelerate import Accelerator
+    from diffusers import UNet2DConditionModel
+    from diffusers.models.attention_processor import AttnProcessor
+    from diffusers.training_utils import EMAModel, cast_training_params
+
+LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")  # the attention's projections, as diffusers' LoRA script has them
+# Up to here a CPU trains faster with attention as two products and a softmax than with torch's fused one, which is made
+# for long sequences: the embedded base's step by a quarter. Their matrix grows with the side's fourth power.
+PLAIN_ATTENTION_RESOLUTION = 256
+PRECISIONS = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class Learner:
+    """A UNet with all that its training changes."""
+
+    def __init__(self, unet: UNet2DConditionModel, config: TrainConfig, accelerator: Accelerator) -> None:
+        """Prepare `unet` for training on the accelerator's device; trained weights are kept in fp32."""
+        self.config, self.accelerator, self.unet = config, accelerator, unet
+        unet.requires_grad_(config.lora_rank is None)
+        if config.lora_rank is not None:
+            _add_lora(unet, config)
+        on_gpu = accelerator.device.type == "cuda"
+        # Convolutions are faster so on a GPU, on a CPU a tenth slower; Muon needs kernels that lie as matrices do.
+        layout = torch.channels_last if on_gpu and config.optimizer != "muon" else torch.preserve_format
+        unet.to(accelerator.device, memory_format=layout).train()
+        if not on_gpu and config.resolution <= PLAIN_ATTENTION_RESOLUTION:
+            unet.set_attn_processor(AttnProcessor())
+        if config.gradient_checkpointing:
+            unet.enable_gradient_checkpointing()
+        self.trained = {name: weight for name, weight in unet.named_parameters() if weight.requires_grad}
+        self.optimizers = Optimizers(self.trained, config, accelerator)
+        self.ema = EMAModel(self.trained.values(), decay=config.ema_decay) if config.use_ema else None
+        self.compiled = torch.compile(unet) if config.compile else None
+        self.forward = self._wrapped()
+
+    def gathering(self, last: bool) -> AbstractContextManager[None]:
+        """Around the passes of one accumulation step: processes share their gradients in the last one only."""
+        return nullcontext() if last or self.accelerator.num_processes == 1 else self.forward.no_sync()
+
+    def update(self, step: int) -> torch.Tensor:
+        """Apply the gathered gradients as update number `step`; returns the gradients' norm, on the device.
+
+        Where that is not finite the update changes nothing.
+        """
+        norm = self.accelerator.clip_grad_norm_(self.trained.values(), self.config.max_grad_norm)
+        self.optimizers.step(learning_rate(self.config, step), norm)
+        if self.ema is not None:
+            self._average()
+        return norm
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """EMAModel.step in one pass over the weights and without a copy of them."""
+        self.ema.optimization_step += 1
+        decay = self.ema.get_decay(self.ema.optimization_step)
+        torch._foreach_lerp_(self.ema.shadow_params, list(self.trained.values()), 1.0 - decay)
+
+    @contextmanager
+    def averaged(self) -> Iterator[UNet2DConditionModel]:
+        """The UNet in evaluation with its averaged weights; the ones in training come back afterwards.
+
+        The two change places, so no memory is needed. Not to be broken into by a signal: defer it around this.
+        """
+        self._change_places()
+        self.unet.eval()
+        try:
+            yield self.unet
+        finally:
+            self.unet.train()
+            self._change_places()
+
+    def _change_places(self) -> None:
+        for shadow, weight in zip(self.ema.shadow_params if self.ema else (), self.trained.values(), strict=False):
+            shadow.data, weight.data = weight.data, shadow.data
+
+    def files(self) -> dict[str, checkpoints.Tensors]:
+        """The tensors of a checkpoint."""
+        files = {"unet": {name: weight.detach() for name, weight in self.trained.items()}, **self.optimizers.files()}
+        if self.ema is not None:
+            files["ema"] = dict(zip(self.trained, self.ema.shadow_params, strict=True))
+        return files
+
+    def facts(self) -> dict[str, object]:
+        """What a checkpoint's manifest says of it beyond tensors: the loss scale, under fp16."""
+        scaler = self.accelerator.scaler
+        return {"grad_scaler": scaler.state_dict()} if scaler is not None else {}
+
+    def load(self, checkpoint: checkpoints.Checkpoint) -> None:
+        """Go back to a checkpoint. All files are read before any weight changes."""
+        weights, moments = checkpoint.tensors("unet"), self.optimizers.read(checkpoint)
+        averages = checkpoint.tensors("ema") if self.ema is not None else weights
+        if not weights.keys() == averages.keys() == self.trained.keys():
+            raise checkpoints.CheckpointError(f"{checkpoint.path}: holds other weights than this base has")
+        with torch.no_grad():
+            for number, (name, weight) in enumerate(self.trained.items()):
+                weight.copy_(weights[name])
+                if self.ema is not None:
+                    self.ema.shadow_params[number].copy_(averages[name])
+        self.optimizers.load(moments)
+        if self.ema is not None:
+            self.ema.optimization_step = checkpoint.step
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(checkpoint.facts["grad_scaler"])
+
+    def _wrapped(self) -> torch.nn.Module:
+        """The UNet as the loop calls it: compiled where asked for, shared between processes."""
+        forward = self.unet if self.compiled is None else self.compiled
+        if self.accelerator.num_processes > 1:
+            on_gpu = self.accelerator.device.type == "cuda"
+            forward = torch.nn.parallel.DistributedDataParallel(
+                forward, device_ids=[self.accelerator.device.index] if on_gpu else None)
+        return forward
+
+
+def _add_lora(unet: UNet2DConditionModel, config: TrainConfig) -> None:
+    """Add the adapter in fp32 to a base that is kept in the precision of the arithmetic: it is never updated."""
+    from peft import LoraConfig
+
+    with known_noise_off():
+        unet.to(PRECISIONS[config.mixed_precision])
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)  # the adapter's first weights are part of the run
+        unet.add_adapter(LoraConfig(r=config.lora_rank, lora_alpha=config.lora_rank, init_lora_weights="gaussian",
+                                    target_modules=list(LORA_TARGETS)))
+    cast_training_params(unet, torch.float32)
