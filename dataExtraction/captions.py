@@ -16,7 +16,7 @@ _FORMS = {
 }
 _FORM_WEIGHTS = (4, 3, 2, 2)
 _SECOND_MEANING = 0.2  # share of the composed captions in which a word is the second meaning, where there is one
-_MOST_CAPTIONS = 3
+_MAX_CAPTIONS = 3
 _WORD_LENGTH = 18  # characters of a concept in a composed caption; longer ones are descriptions, not names
 _NOT_CONCEPTS = ("counter for", "sign of", "unit of", "number ", "kind of", "type of", "variant", "same as", "or ")
 _NO_NAMES = {"this", "that", "what", "which", "why", "how", "and", "or", "also", "if", "not", "I", "me"}
@@ -81,7 +81,7 @@ def composed_captions(
     """
     forms = _FORMS[language]
     captions = [forms[0].format(a=first[0], b=second[0])]
-    for form in draw.choices(forms, _FORM_WEIGHTS, k=_MOST_CAPTIONS - 1):
+    for form in draw.choices(forms, _FORM_WEIGHTS, k=_MAX_CAPTIONS - 1):
         captions.append(form.format(a=_name(first, draw), b=_name(second, draw)))
     return tuple(dict.fromkeys(captions))
 

@@ -18,9 +18,9 @@ from kanjivg import Component, Glyph, walk
 from parts import KINDS, Kind, Part, best_fit, box_of, description, points_of
 from paths import Stroke
 
-MOST_STROKES = 18  # of a composed character; 98 % of the Jouyou have as many or fewer
+MAX_STROKES = 18  # of a composed character; 98 % of the Jouyou have as many or fewer
 HELD_OUT_SHARE = 0.05  # of the real kanji, and of the pairs of components
-_MOST_MISSES = 2000  # draws in a row that give nothing new: the components of a kind are used up
+_MAX_MISSES = 2000  # draws in a row that give nothing new: the components of a kind are used up
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class Composer:
         ]
         tried: set[tuple[str, str]] = set()
         missed = 0
-        while missed < _MOST_MISSES:
+        while missed < _MAX_MISSES:
             first, second = (
                 pool[draw.choices(names, cum_weights=lean if draw.random() < 0.5 else None)[0]]
                 for pool, names, lean in zip(pools, keys, weights, strict=True)
@@ -198,7 +198,7 @@ class Composer:
         if not self.is_new(kind, first[0].original, second[0].original):
             return None
         parts = best_fit(kind, first, second)
-        if parts is None or len(parts[0].strokes + parts[1].strokes) > MOST_STROKES:
+        if parts is None or len(parts[0].strokes + parts[1].strokes) > MAX_STROKES:
             return None
         if self.shapes.has(parts[0].strokes + parts[1].strokes):
             return None

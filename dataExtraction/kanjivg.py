@@ -18,7 +18,7 @@ from paths import PathError, Stroke, parse_path
 
 UNITS = 109  # KanjiVG draws in a square of 109 by 109 units
 _FARTHEST = 2 * UNITS  # from the middle; no honest stroke comes near it
-_MOST_BYTES = 1 << 20  # of one file; KanjiVG's largest has 13 kB
+_MAX_BYTES = 1 << 20  # of one file; KanjiVG's largest has 13 kB
 # Slots by other names: the content of an enclosure, and the two kanji that use description characters.
 _SLOTS = {"⿵A": "kamae", "⿵B": "kamaec", "⿶1": "kamaec", "⿶2": "kamae"}
 
@@ -65,7 +65,7 @@ def parse_svg(name: str, data: bytes) -> Glyph:
     Raises:
         GlyphError: not XML, entities, no strokes, path data that is no stroke, strokes far outside the square.
     """
-    if len(data) > _MOST_BYTES:
+    if len(data) > _MAX_BYTES:
         raise GlyphError("larger than 1 MB")
     try:
         root = etree.fromstring(data, etree.XMLParser(**SAFELY))

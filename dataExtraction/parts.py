@@ -36,8 +36,8 @@ KINDS = (
 # Enclosures that are open on one side.
 _OPEN_KAMAE = {"門": "⿵", "冂": "⿵", "几": "⿵", "鬥": "⿵", "匚": "⿷", "匸": "⿷"}
 _OPEN_KAMAE |= {"勹": "⿹", "气": "⿹", "弋": "⿹", "𢦏": "⿹", "凵": "⿶"}
-_MOST_SOURCES = 32  # of a component that are weighed; evenly spaced over all it has
-_MOST_TRIES = 6  # pairs of sources, the best fitting first, whose distance is measured
+_MAX_SOURCES = 32  # of a component that are weighed; evenly spaced over all it has
+_MAX_TRIES = 6  # pairs of sources, the best fitting first, whose distance is measured
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ def box_of(points: np.ndarray) -> Box:
 
 
 def _spread(parts: list[Part]) -> list[Part]:
-    if len(parts) <= _MOST_SOURCES:
+    if len(parts) <= _MAX_SOURCES:
         return parts
-    return [parts[i * len(parts) // _MOST_SOURCES] for i in range(_MOST_SOURCES)]
+    return [parts[i * len(parts) // _MAX_SOURCES] for i in range(_MAX_SOURCES)]
 
 
 def best_fit(kind: Kind, first: list[Part], second: list[Part]) -> tuple[Part, Part] | None:
@@ -92,7 +92,7 @@ def best_fit(kind: Kind, first: list[Part], second: list[Part]) -> tuple[Part, P
     misfit = (
         np.abs(boxes_a[:, None] - rooms_b[None]).mean(axis=-1) + np.abs(boxes_b[None] - rooms_a[:, None]).mean(axis=-1)
     ) / 2
-    for index in np.argsort(misfit, axis=None, kind="stable")[:_MOST_TRIES]:
+    for index in np.argsort(misfit, axis=None, kind="stable")[:_MAX_TRIES]:
         row, column = divmod(int(index), len(second))
         if misfit[row, column] > kind.misfit:
             return None

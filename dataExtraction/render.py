@@ -23,7 +23,7 @@ from paths import Stroke, path_data
 
 _CHUNK = 64  # glyphs that a worker gets at a time
 # Ink, as a share of the picture's area, for each KanjiVG unit of stroke width: real kanji have 0.003 to 0.075.
-_LEAST_INK, _MOST_INK = 0.001, 0.12
+_MIN_INK, _MAX_INK = 0.001, 0.12
 PNG_LEVEL = 4  # zlib's: half the time of 6 for 7 % more bytes; fixed, so that bytes depend on pixels alone
 
 
@@ -72,7 +72,7 @@ def draw(strokes: Iterable[Stroke], pen: Pen):
     surface.flush()
     ink = Image.frombuffer("L", (pen.size, pen.size), bytes(surface.get_data()), "raw", "L", surface.get_stride(), 1)
     share = sum(map(operator.mul, range(256), ink.histogram())) / (255 * pen.size * pen.size)
-    least, most = _LEAST_INK * pen.stroke_width, min(_MOST_INK * pen.stroke_width, 0.9)
+    least, most = _MIN_INK * pen.stroke_width, min(_MAX_INK * pen.stroke_width, 0.9)
     if not least <= share <= most:
         raise InkError(f"ink covers less than {least:.1%} or more than {most:.0%} of the picture")
     return ImageChops.invert(ink)

@@ -24,7 +24,7 @@ DEBIAN_FILE = Path(f"/usr/share/edict/{_FILE}")
 CACHE = Path(__file__).resolve().parent.parent / "data" / "sources"
 _CONNECT_SECONDS, _READ_SECONDS = 3, 15
 _APT_SECONDS = 120
-_MOST_UNZIPPED = (1 << 20) + 1  # bytes of one file: enough to see that it is too large
+_MAX_UNZIPPED = (1 << 20) + 1  # bytes of one file: enough to see that it is too large
 _HEADER_BYTES = 1 << 16  # the header of kanjidic2.xml stands behind some 14 kB of DTD
 
 
@@ -253,6 +253,6 @@ def _from_release(path: Path) -> list[tuple[str, bytes]]:
 def _unzipped(archive: zipfile.ZipFile, name: str) -> bytes:
     try:
         with archive.open(name) as stream:
-            return stream.read(_MOST_UNZIPPED)
+            return stream.read(_MAX_UNZIPPED)
     except RuntimeError as error:  # encrypted, or packed in a way that Python cannot unpack
         raise zipfile.BadZipFile(str(error)) from None

@@ -3,7 +3,7 @@
     python training/evaluate.py --model tiny --output report
     python training/evaluate.py --model runs/tiny --output report --quick
 
-Draws five sets of prompts (known, heldout, pairs, wild, budget; see prompt_sets.py), lets the shipped recogniser read
+BatchPlan five sets of prompts (known, heldout, pairs, wild, budget; see prompt_sets.py), lets the shipped recogniser read
 every picture, and writes OUTPUT/report.json and OUTPUT/report.html, a page that opens offline. The same seed on the
 same machine gives the same report. The default counts, about 2,650 pictures, are chosen so that the embedded base is
 scored in some 11 minutes on two cores at 0.25 s a picture; --quick takes a tenth of that. Needs the dataset folder:

@@ -2,7 +2,7 @@
 
     python training/make_examples.py --model tiny --prompts_file example_outputs/prompts.txt --output example_outputs
 
-Draws each prompt once, nothing chosen, and beside it the best of eight: `--best_of 8` candidates, the first of which is
+BatchPlan each prompt once, nothing chosen, and beside it the best of eight: `--best_of 8` candidates, the first of which is
 the one drawn, and of which the recogniser chooses one. Writes, as generate.py does, STEM.png and STEM.json for the one,
 STEM-best-of-8.png and .json for the other and collated_examples.png of the first kind; and index.html, which opens
 offline from the folder. The lines of the prompts file that begin with # are the page's headings.

@@ -1,6 +1,6 @@
 """Draw characters with a model, let a recogniser choose, and write a set to train the model on: what to do, what not.
 
-    python training/train_recogniser.py --seed 2 --steps 3000 --redrawn 1200 --output_dir runs/third
+    python training/train_recogniser.py --seed 2 --steps 3000 --vae_reconstructed 1200 --output_dir runs/third
     python training/self_training.py --model tiny --recogniser runs/third/weights --output data/own
     python training/train_text_to_image.py --preset tiny --extra_data_dir data/own --output_dir runs/tiny-own
 

@@ -8,7 +8,7 @@ import pytest
 
 import data_fixtures
 from captions import composed_captions, concepts_of, names_of
-from compose import HELD_OUT_SHARE, MOST_STROKES, Composer, is_held_out, is_held_out_pair
+from compose import HELD_OUT_SHARE, MAX_STROKES, Composer, is_held_out, is_held_out_pair
 from copies import COPY_WORST, Shapes
 from kanjidic import Kanji, read_kanjidic
 from kanjivg import Component, is_kanji, read_kanjivg
@@ -98,7 +98,7 @@ def test_the_parts_keep_their_distance(composed):
 
 
 def test_no_character_is_too_complex(composed):
-    assert max(len(character.strokes) for character in composed) <= MOST_STROKES
+    assert max(len(character.strokes) for character in composed) <= MAX_STROKES
     assert all(len(c.strokes) == sum(len(part.strokes) for part in c.parts) for c in composed)
 
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from dataset import cache
-from dataset.batch_plan import Draws
+from dataset.batch_plan import BatchPlan
 from dataset.cache import RecordStore, encode_rows
 from dataset.captioned_folder import Row, load_picture, read_dataset
 from models.pipelines import load_pipeline
@@ -100,7 +100,7 @@ def test_a_changed_picture_is_encoded_alone(tmp_path: Path, bench: Path, encoded
 
 def test_only_what_the_run_will_draw_is_encoded(bench: Path, tmp_path: Path, encoded_keys: list[str]) -> None:
     rows = read_dataset(bench / "data", progress=False)
-    run = Draws(rows, 0, 2, (4, 16, 16), torch.ones(1000), 0.0, 0.0, 0.0, torch.ones(len(rows)))
+    run = BatchPlan(rows, 0, 2, (4, 16, 16), torch.ones(1000), 0.0, 0.0, 0.0, torch.ones(len(rows)))
     encoded, _ = encode(bench / "base", bench / "data", tmp_path, wanted=run.wanted(1))
     assert len(encoded_keys) == 2 + 2 + 1  # two pictures, two captions, the empty one
     drawn = run[0].rows

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dataset.batch_plan import Draws, epoch_order
+from dataset.batch_plan import BatchPlan, epoch_order
 from dataset.batches import Batches
 from dataset.captioned_folder import Row
 from dataset.sampling_weights import row_weights, timestep_weights, with_extra
@@ -23,11 +23,11 @@ def rows(count: int = 40, **facts: object) -> list[Row]:
                 {"strokes": number % 20 + 1, **facts}) for number in range(count)]
 
 
-def draws(count: int = 40, size: int = 16, seed: int = 0, dropout: float = 0.25, **changes: object) -> Draws:
+def draws(count: int = 40, size: int = 16, seed: int = 0, dropout: float = 0.25, **changes: object) -> BatchPlan:
     settings = {"rows": rows(count), "seed": seed, "size": size, "latent_shape": SHAPE,
                 "timestep_weights": torch.ones(1000), "dropout": dropout, "tag_share": 0.5, "noise_offset": 0.0,
                 "weights": torch.ones(count)}
-    return Draws(**{**settings, **changes})
+    return BatchPlan(**{**settings, **changes})
 
 
 def test_a_step_draws_the_same_whenever_it_is_asked_for() -> None:
@@ -108,13 +108,13 @@ def test_a_recogniser_looks_where_parts_and_strokes_are_decided_and_is_told_the_
     one = run[0]
     own, parts = one.rows >= 20, (one.rows >= 10) & (one.rows < 20)
     expected = (own | parts) & (one.timesteps >= 300) & (one.timesteps < 980)
-    assert torch.equal(one.looked_at, expected & ~one.dropped)
-    assert all((one.looked_at & these).any() for these in (own, parts))
+    assert torch.equal(one.reward_mask, expected & ~one.dropped)
+    assert all((one.reward_mask & these).any() for these in (own, parts))
     assert torch.equal(one.strokes > 0, one.tagged & ~one.dropped)
     (batch,) = Batches(run, _Encoded(), 1.0, 500, 1, 0, torch.device("cpu")).at(0)
-    assert torch.equal(batch.looked_at, one.looked_at.nonzero().flatten())
-    assert torch.equal(batch.rows, one.rows[one.looked_at])
-    assert torch.equal(batch.strokes, one.strokes[one.looked_at]) and len(set(batch.strokes.tolist())) > 1
+    assert torch.equal(batch.reward_mask, one.reward_mask.nonzero().flatten())
+    assert torch.equal(batch.rows, one.rows[one.reward_mask])
+    assert torch.equal(batch.strokes, one.strokes[one.reward_mask]) and len(set(batch.strokes.tolist())) > 1
     halves = [Batches(run, _Encoded(), 1.0, 250, 1, process, torch.device("cpu")).at(0)[0] for process in (0, 1)]
     assert len({torch.rand((), generator=half.distortions).item() for half in halves}) == 2
 
@@ -141,13 +141,13 @@ def test_a_share_of_composed_characters_with_a_count_is_called_by_one_part_and_l
     parts = [{"element": "氵", "meaning": "water"}, {"element": "馬", "meaning": "horse"}, {"element": "亠"}]
     several = [*rows(20, kind="real", components=parts), *rows(20, kind="composed", components=parts)]
     assert several[0].part_names == () and several[20].part_names == ("water", "horse")
-    run, plain = (draws(rows=several, size=500, one_part_share=share) for share in (0.4, 0.0))
+    run, plain = (draws(rows=several, size=500, single_component_fraction=share) for share in (0.4, 0.0))
     captions = torch.tensor([len(row.captions) for row in several])
     alone, could = [], []
     for step in range(8):
         one, other = run[step], plain[step]
         named = one.caption >= captions[one.rows]
-        assert (one.rows[named] >= 20).all() and one.tagged[named].all() and not (named & one.looked_at).any()
+        assert (one.rows[named] >= 20).all() and one.tagged[named].all() and not (named & one.reward_mask).any()
         assert set((one.caption - captions[one.rows])[named].tolist()) == {0, 1}
         assert torch.equal(one.caption[~named], other.caption[~named]) and torch.equal(one.noise, other.noise)
         assert (other.caption < captions[other.rows]).all()
@@ -171,7 +171,7 @@ def test_what_a_run_will_draw_is_known_before_it_begins() -> None:
 
 def test_composed_rows_make_up_their_share_and_common_ones_weigh_more() -> None:
     several = [*rows(10, strokes=None, kind="real"), *rows(30, strokes=None, kind="composed")]
-    weights = row_weights(several, composed_share=0.25, common_weight=3.0)
+    weights = row_weights(several, composed_fraction=0.25, frequent_kanji_weight=3.0)
     assert weights[10:].sum() / weights.sum() == pytest.approx(0.25)
     graded = [row for grade in (None, 8, 4, 2, 1) for row in rows(1, strokes=None, grade=grade)]
     assert row_weights(graded, 0.5, 3.0).tolist() == [1.0, 3.0, 3.0, 6.0, 12.0]
@@ -194,7 +194,7 @@ def test_a_part_balance_draws_composed_rows_by_their_rarest_component_and_leaves
     assert (half[3:8] / half[3]).tolist() == pytest.approx([1.0, 3 ** -0.5, 3 ** -0.5, 3 ** -0.5, 5 ** -0.5])
     crowd = [*composed("口", "夕"), *(row for _ in range(99) for row in composed("口"))]
     lean = row_weights(crowd, 0.5, 3.0, 1.0)
-    assert lean[0] / lean[1] == pytest.approx(5.0), "at most MOST_RARE times the usual"
+    assert lean[0] / lean[1] == pytest.approx(5.0), "at most MAX_RARITY_WEIGHT times the usual"
     of_nothing = rows(9, kind="composed")
     assert torch.equal(row_weights(of_nothing, 0.5, 3.0, 1.0), row_weights(of_nothing, 0.5, 3.0))
 

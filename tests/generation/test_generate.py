@@ -9,25 +9,25 @@ from common import device
 from common.errors import UserError
 from generation import drawing, request
 from generation.drawing import draw_to_folder
-from generation.request import read_orders, unique_stems
+from generation.request import read_requests, unique_stems
 from generation.settings import GenerateConfig
 
 
 def test_each_prompt_gets_count_pictures_with_seeds_that_follow_one_another():
-    orders = read_orders(GenerateConfig(prompts=("moon", "Buzz Aldrin"), count=2, seed=5))
-    assert [(order.words, order.seed, order.stem) for order in orders] == [
+    requests = read_requests(GenerateConfig(prompts=("moon", "Buzz Aldrin"), count=2, seed=5))
+    assert [(request.words, request.seed, request.stem) for request in requests] == [
         ("moon", 5, "moon-5"), ("moon", 6, "moon-6"), ("Buzz Aldrin", 5, "buzz-aldrin-5"),
         ("Buzz Aldrin", 6, "buzz-aldrin-6")]
 
 
 def test_a_stroke_budget_is_said_as_in_training():
-    assert [order.prompt for order in read_orders(GenerateConfig(prompts=("moon",), strokes=8))] == ["moon, 8 strokes"]
-    assert [order.prompt for order in read_orders(GenerateConfig(prompts=("one",), strokes=1))] == ["one, 1 stroke"]
+    assert [request.prompt for request in read_requests(GenerateConfig(prompts=("moon",), strokes=8))] == ["moon, 8 strokes"]
+    assert [request.prompt for request in read_requests(GenerateConfig(prompts=("one",), strokes=1))] == ["one, 1 stroke"]
 
 
 def test_noise_depends_on_seed_and_words_and_not_on_the_stroke_budget():
     noise = {(words, strokes, seed):
-             read_orders(GenerateConfig(prompts=(words,), strokes=strokes, seed=seed))[0].noise_seed
+             read_requests(GenerateConfig(prompts=(words,), strokes=strokes, seed=seed))[0].noise_seed
              for words in ("moon", "tree") for strokes in (None, 8) for seed in (0, 1)}
     assert noise["moon", None, 0] == noise["moon", 8, 0]
     assert len(set(noise.values())) == 4
@@ -36,7 +36,7 @@ def test_noise_depends_on_seed_and_words_and_not_on_the_stroke_budget():
 def test_a_prompts_file_is_read_line_by_line_without_comments(tmp_path):
     file = tmp_path / "prompts.txt"
     file.write_text("# a comment\nmoon\n\n  Full Moon \n", encoding="utf8")
-    assert [order.words for order in read_orders(GenerateConfig(prompts=("tree",), prompts_file=file))] == [
+    assert [request.words for request in read_requests(GenerateConfig(prompts=("tree",), prompts_file=file))] == [
         "tree", "moon", "Full Moon"]
 
 
@@ -49,16 +49,16 @@ def test_comment_lines_head_the_prompts_that_follow(tmp_path):
 @pytest.mark.parametrize("config", [GenerateConfig(), GenerateConfig(prompts=("moon", "  "))])
 def test_no_prompt_or_an_empty_one_is_refused(config):
     with pytest.raises(UserError, match="prompt"):
-        read_orders(config)
+        read_requests(config)
 
 
 def test_a_prompts_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match=r"--prompts_file .*nowhere\.txt"):
-        read_orders(GenerateConfig(prompts_file=tmp_path / "nowhere.txt"))
+        read_requests(GenerateConfig(prompts_file=tmp_path / "nowhere.txt"))
 
 
 @pytest.mark.parametrize(("flag", "value"), [("count", 0), ("steps", 0), ("seed", -1), ("strokes", 0), ("strokes", 41),
-                                             ("guided_share", 1.5)])
+                                             ("guided_fraction", 1.5)])
 def test_values_out_of_range_name_their_flag(flag, value):
     with pytest.raises(ValueError, match=f"--{flag} {value}"):
         GenerateConfig(prompts=("moon",), **{flag: value})
@@ -109,9 +109,9 @@ def test_vector_paths_lie_beside_a_picture_where_they_are_asked_for(drawn):
 
 
 def test_the_first_candidate_is_the_picture_that_is_drawn_without_choosing():
-    order = read_orders(GenerateConfig(prompts=("moon",), seed=3))[0]
-    assert order.candidate(0) == order
-    assert len({order.candidate(number).seed for number in range(8)}) == 8
+    request = read_requests(GenerateConfig(prompts=("moon",), seed=3))[0]
+    assert request.candidate(0) == request
+    assert len({request.candidate(number).seed for number in range(8)}) == 8
 
 
 class Judge:

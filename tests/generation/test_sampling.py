@@ -8,7 +8,7 @@ import torch
 
 from dataset.captions import words_alone
 from generation.sampling import sample, use_fast_sampler
-from generation.settings import DrawingSettings
+from generation.settings import SamplingSettings
 from models.pipelines import load_pipeline
 from models.text import encode_prompts
 from training_fixtures import save_base
@@ -29,13 +29,13 @@ def draw(pipeline, prompts: list[str], seeds: list[int], **options) -> list[np.n
     return [np.asarray(picture, dtype=float) for picture in pictures]
 
 
-@pytest.mark.parametrize(("guided_share", "sizes"), [(0.6, [4, 4, 4, 2, 2]), (1.0, [4] * 5), (0.0, [2] * 5)])
+@pytest.mark.parametrize(("guided_fraction", "sizes"), [(0.6, [4, 4, 4, 2, 2]), (1.0, [4] * 5), (0.0, [2] * 5)])
 def test_guidance_leads_its_share_of_the_steps_and_the_others_cost_half(
-        guided_share: float, sizes: list[int], pipeline) -> None:
+        guided_fraction: float, sizes: list[int], pipeline) -> None:
     seen = []
     watching = pipeline.unet.register_forward_pre_hook(lambda _module, given: seen.append(len(given[0])))
     try:
-        draw(pipeline, PROMPTS, [0, 1], guidance_scale=4.0, guided_share=guided_share)
+        draw(pipeline, PROMPTS, [0, 1], guidance_scale=4.0, guided_fraction=guided_fraction)
     finally:
         watching.remove()
     assert seen == sizes
@@ -47,7 +47,7 @@ def test_guidance_leads_away_from_nothing_and_from_the_words_without_their_strok
     seen = []
     watching = pipeline.unet.register_forward_pre_hook(
         lambda _module, _given, named: seen.append(named["encoder_hidden_states"]), with_kwargs=True)
-    settings = DrawingSettings(steps=5, guidance_scale=4.0, guided_share=0.8)
+    settings = SamplingSettings(steps=5, guidance_scale=4.0, guided_fraction=0.8)
     try:
         [counted] = settings.draw(pipeline, prompts, [0, 1])
         [pictures] = settings.draw(pipeline, prompts[1:], [1])
@@ -71,7 +71,7 @@ def test_the_words_of_a_prompt_that_names_strokes_are_told_from_the_number(promp
 def test_unguided_steps_follow_the_words(pipeline) -> None:
     """Of the doubled batch it is the half with the caption that goes on, not the empty one."""
     with_words, = draw(pipeline, ["moon"], [0], guidance_scale=1.0)
-    hardly_guided, = draw(pipeline, ["moon"], [0], guidance_scale=1.0 + 1e-6, guided_share=0.2)
+    hardly_guided, = draw(pipeline, ["moon"], [0], guidance_scale=1.0 + 1e-6, guided_fraction=0.2)
     other_words, = draw(pipeline, [""], [0], guidance_scale=1.0)
     assert np.abs(with_words - hardly_guided).max() <= 1.0  # grey levels
     assert np.abs(with_words - other_words).max() > 1.0

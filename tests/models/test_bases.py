@@ -12,7 +12,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from models import tiny
-from models.hub import BaseError
+from models.hub import ModelError
 from models.pipelines import load_pipeline, module_hash
 from models.tiny import tiny_scheduler
 from training_fixtures import save_base
@@ -29,7 +29,7 @@ def copy(base: Path, tmp_path: Path) -> Path:
 
 
 def refusal(name: object) -> str:
-    with pytest.raises(BaseError) as caught:
+    with pytest.raises(ModelError) as caught:
         load_pipeline(str(name))
     return str(caught.value)
 
@@ -117,7 +117,7 @@ def test_the_embedded_bases_form_is_put_together_with_minilm(tmp_path: Path) -> 
 
 def test_minilm_of_other_weights_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiny, "MINILM_SHA256", "0" * 64)
-    with pytest.raises(BaseError, match="These are other weights"):
+    with pytest.raises(ModelError, match="These are other weights"):
         tiny.minilm_folder()
 
 

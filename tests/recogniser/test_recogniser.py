@@ -11,7 +11,7 @@ import train_recogniser as train_recogniser_command
 from common.stop_signals import Stopped, StopSignals
 from dataset.captioned_folder import read_dataset
 from recogniser import training
-from recogniser.augmentations import BREAKERS, as_sampled, is_symmetric, mirror, shuffle_patches, squeeze_pair
+from recogniser.augmentations import BREAKERS, as_sampled, is_symmetric, mirror, shuffle_patches, synthetic_pair
 from recogniser.labels import NONE, SLOTS, Vocabulary, slot_classes, true_parts
 from recogniser.network import WEIGHTS, Recogniser, RecogniserError, load_recogniser, save_recogniser, to_ink
 from recogniser.training_batches import GlyphBatches, read_glyphs
@@ -104,9 +104,9 @@ def test_a_glyph_that_is_its_own_mirror_image_loses_strokes_instead():
 
 def test_squeezed_pairs_keep_their_sides():
     first, second = to_ink([glyph({"whole": "口"})]), torch.zeros(1, 1, 64, 64)
-    across = squeeze_pair(first, second, torch.tensor([True]), torch.tensor([0.5]))
+    across = synthetic_pair(first, second, torch.tensor([True]), torch.tensor([0.5]))
     assert across[..., :32].sum() > 20 and across[..., 33:].sum() < 1e-3
-    down = squeeze_pair(second, first, torch.tensor([False]), torch.tensor([0.5]))
+    down = synthetic_pair(second, first, torch.tensor([False]), torch.tensor([0.5]))
     assert down[..., 33:, :].sum() > 20 and down[..., :31, :].sum() < 1e-3
 
 

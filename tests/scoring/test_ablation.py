@@ -108,12 +108,12 @@ def test_each_arm_differs_from_the_one_before_in_what_it_says_and_nothing_else()
     arms = [as_json(arm) for arm in ablation.arm_settings(ablation.AblationConfig()).values()]
     changed = [{name for name in after if after[name] != before[name]} - {"output_dir"}
                for before, after in itertools.pairwise(arms)]
-    assert changed == [{"train_data_dir"}, {"caption_column"}, {"composed_share"},
-                       {"stroke_tag_share", "common_weight"}]
+    assert changed == [{"train_data_dir"}, {"caption_column"}, {"composed_fraction"},
+                       {"stroke_tag_fraction", "frequent_kanji_weight"}]
     first, *_, last = arms
-    assert (first["composed_share"], first["stroke_tag_share"], first["common_weight"]) == (0.0, 0.0, 1.0)
+    assert (first["composed_fraction"], first["stroke_tag_fraction"], first["frequent_kanji_weight"]) == (0.0, 0.0, 1.0)
     recipe = as_json(ablation.BaseConfig().unet)
-    assert all(last[name] == recipe[name] for name in ("composed_share", "stroke_tag_share", "common_weight"))
+    assert all(last[name] == recipe[name] for name in ("composed_fraction", "stroke_tag_fraction", "frequent_kanji_weight"))
 
 
 def test_until_the_last_arm_real_kanji_are_drawn_evenly_and_composed_ones_only_when_it_says_so(kanji):
@@ -121,9 +121,9 @@ def test_until_the_last_arm_real_kanji_are_drawn_evenly_and_composed_ones_only_w
     composed = np.array([row.is_composed for row in rows])
     shares = []
     for arm in ablation.arm_settings(ablation.AblationConfig()).values():
-        weights = row_weights(rows, arm.composed_share, arm.common_weight).numpy()
+        weights = row_weights(rows, arm.composed_fraction, arm.frequent_kanji_weight).numpy()
         shares.append(weights[composed].sum() / weights.sum())
-        if arm.common_weight == 1.0:
+        if arm.frequent_kanji_weight == 1.0:
             assert len(set(weights[~composed])) == 1
     assert shares[:3] == pytest.approx([0.0] * 3, abs=1e-9) and shares[3:] == pytest.approx([0.5] * 2)
 

@@ -15,8 +15,8 @@ import evaluate as evaluate_command
 from dataset.captioned_folder import Row, read_dataset
 from recogniser_fixtures import glyph, reading, save_judge, save_kanji_set
 from scoring import benchmark
-from scoring.figures import Drawn, balance, found_by_uses, part_found, score_set, very_parts
 from scoring.figures import Real as RealCharacters
+from scoring.figures import ScoredSample, balance, exact_match, found_by_frequency, part_found, score_set
 from scoring.prompt_sets import Prompt, budget_prompts, heldout_prompts, known_prompts, pair_prompts, wild_prompts
 
 
@@ -35,7 +35,7 @@ def drawn(prompt, elements, seed=0, **more):
     import torch
 
     vector = torch.nn.functional.normalize(torch.randn(8, generator=torch.Generator().manual_seed(seed)), dim=0)
-    return Drawn(prompt, seed, Image.new("L", (16, 16), "white"), reading(elements, embedding=vector, **more))
+    return ScoredSample(prompt, seed, Image.new("L", (16, 16), "white"), reading(elements, embedding=vector, **more))
 
 
 def prompt(text, *answers):
@@ -150,8 +150,8 @@ def test_a_part_may_be_another_of_the_same_name_but_its_own_come_first(tmp_path)
     assert one.answers == (frozenset("十人"), frozenset("二人"))
 
     pictures = [drawn(one, "二人", 0), drawn(one, "十人", 1), drawn(one, "二口", 2), drawn(one, "口人", 3)]
-    assert part_found(pictures, 0)["all"]["value"] == 0.5 and very_parts(pictures, 0)["value"] == 0.25
-    assert [band["value"] for band in found_by_uses(pictures, {"十": 30, "人": 300, "二": 50}, 0)] == [0.25, 0.75]
+    assert part_found(pictures, 0)["all"]["value"] == 0.5 and exact_match(pictures, 0)["value"] == 0.25
+    assert [band["value"] for band in found_by_frequency(pictures, {"十": 30, "人": 300, "二": 50}, 0)] == [0.25, 0.75]
 
 
 def test_budget_prompts_say_how_many_strokes(kanji):
@@ -166,11 +166,11 @@ def test_the_wild_prompts_are_the_first_exercises_and_a_hundred_more():
     assert all(one.answers and all(len(form) == 1 for form in one.answers[0]) for one in prompts)
 
 
-def test_perfect_drawings_have_an_f1_of_one_and_more_than_by_chance(real):
+def test_perfect_drawings_have_an_f1_of_one_and_more_than_shuffled_baseline(real):
     pictures = [drawn(prompt("mouth ten", "口十"), "口十", 0), drawn(prompt("two person", "二人"), "二人", 1)]
     meaning = score_set(pictures, real, 0)["meaning"]
     assert meaning["f1"]["value"] == 1.0 and meaning["all_parts"]["value"] == 1.0
-    assert meaning["f1_by_chance"] == 0.0 and meaning["one_part_by_chance"] == 0.0
+    assert meaning["f1_shuffled_baseline"] == 0.0 and meaning["one_part_shuffled_baseline"] == 0.0
 
 
 def test_of_a_list_of_which_any_part_fits_only_one_is_asked_for(real):
@@ -195,7 +195,7 @@ def test_one_part_and_both_parts_are_told_apart():
 def test_parts_are_counted_by_how_often_training_shows_them():
     pictures = [drawn(prompt("mouth ten", "口十"), "口人", 0), drawn(prompt("mouth two", "口二"), "口二", 1),
                 drawn(prompt("mouth two", "口二"), "十", 2)]
-    bands = found_by_uses(pictures, {"口": 300, "十": 25, "二": 30}, 0)
+    bands = found_by_frequency(pictures, {"口": 300, "十": 25, "二": 30}, 0)
     assert [(band["uses"], band["value"], band["n"]) for band in bands] == [
         (20, pytest.approx((0 + 1 / 2) / 2), 2), (100, pytest.approx(2 / 3), 1)]
 
@@ -205,7 +205,7 @@ def test_pictures_of_one_prompt_do_not_count_as_independent(real):
                for number in range(50)]
     alone = [drawn(prompt(str(number), "口"), "口十", number, well_formed=0.9 if number % 5 else 0.1)
              for number in range(50)]
-    widths = [figures["legible"]["high"] - figures["legible"]["low"]
+    widths = [figures["well_formed"]["high"] - figures["well_formed"]["low"]
               for figures in (score_set(several, real, 0), score_set(alone, real, 0))]
     assert widths[0] > 1.5 * widths[1]
 

@@ -18,7 +18,17 @@ from recogniser.judge import Judge, Reading
 from recogniser_fixtures import reading, save_judge
 from scoring import self_training
 from scoring.prompt_sets import Prompt, jouyou_strokes, pair_prompts, wild_prompts
-from scoring.self_training import BAD, DOUBTFUL, GOOD, OFF, Order, SelfTrainingConfig, choose, choose_orders, vocabulary
+from scoring.self_training import (
+    BAD,
+    DOUBTFUL,
+    GOOD,
+    OFF,
+    SampleRequest,
+    SelfTrainingConfig,
+    choose,
+    choose_requests,
+    vocabulary,
+)
 
 TOKENS = ("[CLS]", "the", "ferrari", "##ing", "cat", "a", "dog", "moon", "house", "x1", "ten")
 
@@ -39,7 +49,7 @@ def pleased(monkeypatch: pytest.MonkeyPatch) -> None:
         return [reading("口十", 0.1 if number % 3 else 0.9, strokes=4.6) for number in range(len(pictures))]
 
     monkeypatch.setattr(Judge, "look", look)
-    monkeypatch.setattr(Order, "verdict", lambda _order, seen, _least: GOOD if seen.is_well_formed else BAD)
+    monkeypatch.setattr(SampleRequest, "verdict", lambda _order, seen, _least: GOOD if seen.is_well_formed else BAD)
 
 
 def command(kanji: Path, base: Path, judge: Path, output: Path, *more: str) -> list[str]:
@@ -96,7 +106,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_set(kanji: Path, base: Path,
 def test_where_no_drawing_is_good_enough_it_is_said_and_none_is_lost(
         kanji: Path, base: Path, judge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture) -> None:
-    monkeypatch.setattr(Order, "verdict", lambda _order, _seen, _least: BAD)
+    monkeypatch.setattr(SampleRequest, "verdict", lambda _order, _seen, _least: BAD)
     assert self_training_command.main(command(kanji, base, judge, tmp_path / "own")) == 1
     assert "good enough" in capsys.readouterr().err
     assert len(list((tmp_path / ".own.part").glob("*.png"))) == 32 and not (tmp_path / "own").exists()
@@ -106,27 +116,27 @@ def test_no_prompt_of_the_score_is_drawn(kanji: Path, judge: Path) -> None:
     rows, held_out = read_dataset(kanji, progress=False), read_dataset(kanji, "test", progress=False)
     words = [*TOKENS, *(row.captions[0].split()[0] for row in held_out)]
     config = SelfTrainingConfig(recogniser=judge, train_data_dir=kanji, words=400, meanings=50, pairs=50, drawings=3)
-    orders = choose_orders(config, tokenizer(words), rows, held_out)
-    texts = {order.prompt.text for order in orders}
+    requests = choose_requests(config, tokenizer(words), rows, held_out)
+    texts = {request.prompt.text for request in requests}
     scored = {prompt.text for prompt in pair_prompts(kanji, 100, 0)} | {row.captions[0] for row in held_out}
     assert {"cat", "house"} <= texts and not texts & scored
     modern = {word for prompt in wild_prompts(None) for word in re.findall("[a-z]+", prompt.text.lower())}
-    assert "ferrari" in modern and not any(modern & set(order.prompt.text.split()) for order in orders
-                                           if order.kind == "words")
+    assert "ferrari" in modern and not any(modern & set(request.prompt.text.split()) for request in requests
+                                           if request.kind == "words")
     composed = {row.captions[0] for row in rows if row.is_composed}
-    assert {order.prompt.text for order in orders if order.kind == "pairs"} == composed
-    groups = {order.group: [other for other in orders if other.group == order.group] for order in orders}
+    assert {request.prompt.text for request in requests if request.kind == "pairs"} == composed
+    groups = {request.group: [other for other in requests if other.group == request.group] for request in requests}
     assert {len(group) for group in groups.values()} == {3}
-    assert all(len({order.prompt for order in group}) == 1 and len({order.seed for order in group}) == 3
+    assert all(len({request.prompt for request in group}) == 1 and len({request.seed for request in group}) == 3
                for group in groups.values())
-    assert orders == choose_orders(config, tokenizer(words), rows, held_out)
-    assert 0.4 < sum(order.prompt.strokes is not None for order in orders) / len(orders) < 0.6
+    assert requests == choose_requests(config, tokenizer(words), rows, held_out)
+    assert 0.4 < sum(request.prompt.strokes is not None for request in requests) / len(requests) < 0.6
     everyday = sorted(jouyou_strokes(rows))
-    most = {order.most_strokes for order in orders if order.kind == "words"}.pop()
+    most = {request.most_strokes for request in requests if request.kind == "words"}.pop()
     assert sum(strokes < most for strokes in everyday) <= 2 / 3 * len(everyday) <= sum(
         strokes <= most for strokes in everyday)
-    assert {order.most_strokes for order in orders if order.kind != "words"} == {None}
-    asked = [order.prompt.strokes for order in orders if order.kind == "words" and order.prompt.strokes]
+    assert {request.most_strokes for request in requests if request.kind != "words"} == {None}
+    asked = [request.prompt.strokes for request in requests if request.kind == "words" and request.prompt.strokes]
     assert sum(asked) / len(asked) < 0.9 * sum(everyday) / len(everyday)
 
 
@@ -134,7 +144,7 @@ def test_a_good_drawing_is_well_formed_shows_its_parts_and_has_its_strokes(monke
     monkeypatch.undo()
 
     def verdict(prompt: Prompt, seen: Reading, least: float = 0.9, kind: str = "meanings") -> str:
-        return Order(prompt, 0, 0, kind).verdict(seen, least)
+        return SampleRequest(prompt, 0, 0, kind).verdict(seen, least)
 
     free, mouth, both = Prompt("cat"), Prompt("mouth", (frozenset("口"),)), Prompt("mouth ten", (frozenset("口十"),))
     assert verdict(free, reading("十二")) == GOOD
@@ -145,7 +155,7 @@ def test_a_good_drawing_is_well_formed_shows_its_parts_and_has_its_strokes(monke
     six = replace(free, strokes=6)
     assert verdict(six, reading(strokes=5.0)) == GOOD and verdict(six, reading(strokes=8.0)) == OFF
     assert verdict(six, reading(strokes=8.0), 0.95) == BAD
-    plain = Order(free, 0, 0, "words", most_strokes=6)
+    plain = SampleRequest(free, 0, 0, "words", most_strokes=6)
     assert plain.verdict(reading(strokes=6.0), 0.9) == GOOD and plain.verdict(reading(strokes=7.0), 0.9) == OFF
     assert replace(plain, prompt=replace(free, strokes=9)).verdict(reading(strokes=9.0), 0.9) == GOOD
 

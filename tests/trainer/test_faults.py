@@ -24,7 +24,7 @@ from trainer.config import TrainConfig
 from trainer.diffusion_loss import DiffusionLoss
 from trainer.loop import TrainingRun
 from trainer.run_folder import RunFolder
-from trainer.train_state import Learner
+from trainer.train_state import TrainState
 from training_fixtures import Ended, metrics, run_main, same_tensors, save_base, save_dataset, small_config
 
 
@@ -112,7 +112,7 @@ PHASES = {
     "a report": (lambda act: before(RunFolder, "report", 3, act), 3),
     "saving": (lambda act: before(checkpoints, "sync", 2, act), 2),
     "sampling": (lambda act: before(loop.Validation, "grid", 1, act), 4),
-    "swapping the weights": (lambda act: before(Learner, "_change_places", 2, act), 4),
+    "swapping the weights": (lambda act: before(TrainState, "_change_places", 2, act), 4),
     "writing the pipeline": (lambda act: before(export, "_plain_copy", 1, act), 6),
 }
 

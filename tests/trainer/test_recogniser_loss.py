@@ -13,7 +13,7 @@ from dataset.captioned_folder import Row
 from models.pipelines import load_pipeline
 from recogniser.judge import Judge
 from recogniser_fixtures import save_judge
-from trainer.reward_loss import MARGIN, RecogniserLoss
+from trainer.reward_loss import MARGIN, RewardLoss
 from training_fixtures import save_base
 
 CPU = torch.device("cpu")
@@ -70,7 +70,7 @@ def test_a_perfect_prediction_gives_the_drawing_back_and_its_reading_is_the_loss
     scheduler = DDPMScheduler(prediction_type=prediction_type, beta_schedule="scaled_linear")
     vae = load_pipeline(str(base)).vae
     oracle = Oracle(latents, scheduler)
-    loss = RecogniserLoss(scheduler, vae, judge, ROWS, CPU)
+    loss = RewardLoss(scheduler, vae, judge, ROWS, CPU)
     own = torch.ones(3, dtype=torch.bool)
     assert torch.allclose(loss._drawn(oracle, latents, noise, timesteps, text, own), latents, atol=1e-3)
     assert oracle.times == [[300, 450, 690], [186, 279, 427], [84, 126, 193]]
@@ -96,7 +96,7 @@ def test_a_perfect_prediction_gives_the_drawing_back_and_its_reading_is_the_loss
 
     named = [Row(Path("1.png"), "", ("mouth",), {"kind": "drawn", "components": [
         {"element": element, "meaning": "mouth"}]}) for element in "口十"]
-    alike = RecogniserLoss(scheduler, vae, judge, named, CPU)
+    alike = RewardLoss(scheduler, vae, judge, named, CPU)
     with torch.no_grad():
         either = alike(oracle, latents, noise, timesteps, text, torch.tensor([0, 1, 0]), UNASKED, draw()) - given
     absent = (1.0 - shares[:, :, [classes["口"], classes["十"]]].sum(-1)).prod(-1)
@@ -108,7 +108,7 @@ def test_what_is_no_own_drawing_is_begun_from_pure_noise_and_its_picture_is_not_
     latents, noise, timesteps, text = inputs()
     scheduler = DDPMScheduler(prediction_type="v_prediction", beta_schedule="scaled_linear")
     oracle = Oracle(latents[1:], scheduler)
-    loss = RecogniserLoss(scheduler, load_pipeline(str(base)).vae, judge, ROWS, CPU)
+    loss = RewardLoss(scheduler, load_pipeline(str(base)).vae, judge, ROWS, CPU)
     nothing, is_own = torch.full_like(latents, torch.nan), torch.tensor([True, False, False])
     with pytest.raises(RuntimeError, match="size of tensor"):  # this oracle knows the two alone; then all three follow
         loss._drawn(oracle, nothing, noise, timesteps, text, is_own)
@@ -124,7 +124,7 @@ def test_what_is_no_own_drawing_is_begun_from_pure_noise_and_its_picture_is_not_
 @pytest.mark.parametrize("kind", ["drawn", "composed"])
 def test_under_autocast_every_weight_has_its_gradient(base: Path, judge: Judge, kind: str) -> None:
     pipeline = load_pipeline(str(base))
-    loss = RecogniserLoss(pipeline.scheduler, pipeline.vae, judge, [row("口", kind=kind)], CPU)
+    loss = RewardLoss(pipeline.scheduler, pipeline.vae, judge, [row("口", kind=kind)], CPU)
     with torch.autocast("cpu", torch.bfloat16):
         loss(pipeline.unet, *inputs(), WHICH, UNASKED, draw()).mean().backward()
     assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in pipeline.unet.parameters())
@@ -133,7 +133,7 @@ def test_under_autocast_every_weight_has_its_gradient(base: Path, judge: Judge, 
 def test_following_its_gradient_makes_drawings_that_the_recogniser_likes_better(base: Path, judge: Judge) -> None:
     latents, noise, timesteps, text = inputs()
     pipeline = load_pipeline(str(base))
-    loss = RecogniserLoss(pipeline.scheduler, pipeline.vae, judge, ROWS, CPU)
+    loss = RewardLoss(pipeline.scheduler, pipeline.vae, judge, ROWS, CPU)
     unet = pipeline.unet.train()
     optimizer = torch.optim.Adam(unet.parameters(), lr=1e-3)
     losses = []

@@ -29,8 +29,8 @@ from recogniser_fixtures import save_judge
 from trainer import export
 from trainer.diffusion_loss import DiffusionLoss
 from trainer.loop import TrainingError, _latent_shape
-from trainer.reward_loss import RecogniserLoss
-from trainer.train_state import Learner
+from trainer.reward_loss import RewardLoss
+from trainer.train_state import TrainState
 from training_fixtures import command_line, metrics, run_main, same_tensors, save_base, save_dataset, small_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,24 +77,24 @@ def test_other_folders_are_mixed_in_at_their_share(bench: Path, tmp_path: Path) 
     seen = tmp_path / "seen"
 
     def watch() -> None:
-        from dataset.batch_plan import Draws
+        from dataset.batch_plan import BatchPlan
 
-        drawn = Draws.__getitem__
+        drawn = BatchPlan.__getitem__
 
-        def noted(draws: Draws, step: int) -> object:
+        def noted(draws: BatchPlan, step: int) -> object:
             with seen.open("a") as file:
                 file.write("".join(f"{row}\n" for row in drawn(draws, step).rows.tolist()))
             return drawn(draws, step)
 
-        Draws.__getitem__ = noted
+        BatchPlan.__getitem__ = noted
 
-    config = config_of(bench, tmp_path / "run", extra_data_dir=extra, extra_share=0.4, max_train_steps=50)
+    config = config_of(bench, tmp_path / "run", extra_data_dir=extra, extra_fraction=0.4, max_train_steps=50)
     ended = run_main(config, tmp_path / "log", watch)
     assert ended.status == 0, ended.output
     rows = [int(row) for row in seen.read_text().split()]
     assert max(rows) < 12 + 5 and sum(row >= 12 for row in rows) / len(rows) == pytest.approx(0.4, abs=0.05)
     card = (tmp_path / "run/pipeline/README.md").read_text()
-    assert "extra_share" in card and str(tmp_path) not in card
+    assert "extra_fraction" in card and str(tmp_path) not in card
 
     longer = config_of(bench, tmp_path / "run", max_train_steps=60)
     ended = run_main(longer, tmp_path / "log")
@@ -122,7 +122,7 @@ def recogniser_loss_on(rows: list[Row], pipeline: StableDiffusionPipeline, judge
     cpu = torch.device("cpu")
     pictures = torch.stack([torch.from_numpy(load_picture(row.path, 32, pipeline.vae.config.in_channels))
                             for row in rows])
-    loss = RecogniserLoss(pipeline.scheduler, pipeline.vae, judge, rows, cpu)
+    loss = RewardLoss(pipeline.scheduler, pipeline.vae, judge, rows, cpu)
     with torch.no_grad():
         latents = pipeline.vae.encode(pictures).latent_dist.mean * pipeline.vae.config.scaling_factor
         text = encode_prompts(pipeline, [row.captions[0] for row in rows], cpu)
@@ -146,7 +146,7 @@ def test_a_run_leads_away_from_rejected_pictures(bench: Path, tmp_path: Path) ->
     after = {}
     for kind in ("drawn", "rejected"):
         extra = save_own(tmp_path / kind, kind)
-        config = config_of(bench, tmp_path / f"run-{kind}", extra_data_dir=(extra,), extra_share=0.9,
+        config = config_of(bench, tmp_path / f"run-{kind}", extra_data_dir=(extra,), extra_fraction=0.9,
                            max_train_steps=12, learning_rate=1e-3, lr_scheduler="constant", use_ema=False)
         ended = run_main(config, tmp_path / "log")
         assert ended.status == 0, ended.output
@@ -162,8 +162,8 @@ def test_a_run_draws_what_its_recogniser_likes_better(bench: Path, tmp_path: Pat
     folder = save_judge(tmp_path / "judge", sharpness=30.0)
     pipelines = {0.0: load_pipeline(str(bench / "sd1"))}
     for weight in (1e-6, 30.0):
-        config = config_of(bench, tmp_path / f"run-{weight}", extra_data_dir=(extra,), extra_share=0.9,
-                           recogniser=folder, recogniser_weight=weight, max_train_steps=20, learning_rate=1e-3,
+        config = config_of(bench, tmp_path / f"run-{weight}", extra_data_dir=(extra,), extra_fraction=0.9,
+                           reward_model=folder, reward_weight=weight, max_train_steps=20, learning_rate=1e-3,
                            lr_scheduler="constant", use_ema=False)
         ended = run_main(config, tmp_path / "log")
         assert ended.status == 0, ended.output
@@ -172,9 +172,9 @@ def test_a_run_draws_what_its_recogniser_likes_better(bench: Path, tmp_path: Pat
     disliked = {weight: recogniser_loss_on(rows, pipeline, judge) for weight, pipeline in pipelines.items()}
     assert disliked[30.0] < min(disliked[0.0], disliked[1e-6]) - 0.05
 
-    again = run_main(replace(config, recogniser=save_judge(tmp_path / "other", seed=1), max_train_steps=24,
+    again = run_main(replace(config, reward_model=save_judge(tmp_path / "other", seed=1), max_train_steps=24,
                              lr_scheduler="constant"), tmp_path / "log")
-    assert again.status != 0 and "recogniser_sha256" in again.output
+    assert again.status != 0 and "reward_model_sha256" in again.output
 
 
 def test_the_run_folder_tells_what_was_done(bench: Path, tmp_path: Path) -> None:
@@ -236,24 +236,24 @@ def test_a_resolution_that_the_base_cannot_take_is_refused(bench: Path, tmp_path
 
 # --- learning --------------------------------------------------------------------------------------------------------
 
-def learner(bench: Path, **changes) -> Learner:
+def train_state(bench: Path, **changes) -> TrainState:
     config = config_of(bench, Path("unused"), **changes)
-    return Learner(load_pipeline(str(bench / "sd1")).unet, config, Accelerator(cpu=True, mixed_precision="no"))
+    return TrainState(load_pipeline(str(bench / "sd1")).unet, config, Accelerator(cpu=True, mixed_precision="no"))
 
 
-def moments_of(one: Learner) -> dict[str, torch.Tensor]:
+def moments_of(one: TrainState) -> dict[str, torch.Tensor]:
     return {f"{file} {name}": moment.clone() for file, tensors in one.optimizers.files().items()
             for name, moment in tensors.items()}
 
 
-def push_weights(one: Learner, value: float = 1.0) -> None:
+def push_weights(one: TrainState, value: float = 1.0) -> None:
     for weight in one.trained.values():
         weight.grad = torch.full_like(weight, value)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_an_update_that_is_not_finite_changes_nothing(bench: Path, optimizer: str) -> None:
-    one = learner(bench, optimizer=optimizer)
+    one = train_state(bench, optimizer=optimizer)
     push_weights(one)
     one.update(0)
     kept = {name: weight.detach().clone() for name, weight in one.trained.items()}
@@ -270,7 +270,7 @@ def test_an_update_that_is_not_finite_changes_nothing(bench: Path, optimizer: st
 
 
 def test_muon_updates_kernels_as_matrices_and_leaves_the_rest_to_adamw(bench: Path) -> None:
-    one, plain = (learner(bench, optimizer=name, lr_scheduler="constant") for name in ("muon", "adamw"))
+    one, plain = (train_state(bench, optimizer=name, lr_scheduler="constant") for name in ("muon", "adamw"))
     before = {name: weight.detach().clone() for name, weight in one.trained.items()}
     draw = torch.Generator().manual_seed(0)
     for weight, same in zip(one.trained.values(), plain.trained.values(), strict=True):
@@ -289,7 +289,7 @@ def test_muon_updates_kernels_as_matrices_and_leaves_the_rest_to_adamw(bench: Pa
 
 
 def test_the_average_is_that_of_diffusers(bench: Path) -> None:
-    one = learner(bench)
+    one = train_state(bench)
     other = EMAModel([weight.detach().clone().requires_grad_() for weight in one.trained.values()], decay=0.999)
     for step in range(5):
         push_weights(one, step - 2.0)
@@ -300,7 +300,7 @@ def test_the_average_is_that_of_diffusers(bench: Path) -> None:
 
 
 def test_sampling_uses_the_average_and_gives_the_weights_back(bench: Path) -> None:
-    one = learner(bench)
+    one = train_state(bench)
     push_weights(one)
     one.update(0)
     push_weights(one)
@@ -316,8 +316,8 @@ def test_sampling_uses_the_average_and_gives_the_weights_back(bench: Path) -> No
 
 
 def test_a_checkpoint_of_other_weights_is_refused_and_changes_nothing(bench: Path, tmp_path: Path) -> None:
-    one = learner(bench)
-    other = learner(bench, lora_rank=2)
+    one = train_state(bench)
+    other = train_state(bench, lora_rank=2)
     path = checkpoints.save(tmp_path, 3, other.files() | {"optimizer": {}}, {}, None)
     kept = {name: weight.detach().clone() for name, weight in one.trained.items()}
     with pytest.raises(checkpoints.CheckpointError, match="other weights"):
@@ -337,12 +337,12 @@ def lora_run(bench: Path) -> Path:
 
 
 def test_a_lora_trains_the_attention_alone_and_keeps_the_base_in_half(bench: Path) -> None:
-    one = learner(bench, lora_rank=4, mixed_precision="bf16")
+    one = train_state(bench, lora_rank=4, mixed_precision="bf16")
     assert all("lora" in name for name in one.trained)
     assert {weight.dtype for weight in one.trained.values()} == {torch.float32}
     frozen = [weight for weight in one.unet.parameters() if not weight.requires_grad]
     assert {weight.dtype for weight in frozen} == {torch.bfloat16}
-    again = learner(bench, lora_rank=4, mixed_precision="bf16")
+    again = train_state(bench, lora_rank=4, mixed_precision="bf16")
     assert all(torch.equal(weight, again.trained[name]) for name, weight in one.trained.items())
 
 

@@ -50,7 +50,7 @@ def test_with_gpus_but_no_weights_the_embedded_base_is_trained_and_the_reason_sa
 
 def test_a_preset_whose_base_cannot_be_had_ends_with_the_way_out(monkeypatch, capsys):
     def refuse(*_, **__):
-        raise hub.BaseError("the hub cannot be reached; train the embedded base: ./launch_training.sh tiny")
+        raise hub.ModelError("the hub cannot be reached; train the embedded base: ./launch_training.sh tiny")
 
     monkeypatch.setattr(hub, "hub_snapshot", refuse)
     with pytest.raises(SystemExit, match=r"launch_training\.sh tiny"):

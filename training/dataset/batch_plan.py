@@ -15,15 +15,15 @@ import torch
 from common.seeds import Purpose, generator
 from dataset.captioned_folder import Row
 
-LOOKED_AT = (0.3, 0.98)  # shares of the timesteps between which a recogniser looks; there strokes and parts are decided
+REWARD_TIMESTEPS = (0.3, 0.98)  # shares of the timesteps between which a recogniser looks; there strokes and parts are decided
 
 
 @dataclass(frozen=True)
-class StepDraws:
+class StepPlan:
     """What one optimizer update of `size` samples (all processes and accumulation steps together) is drawn to see.
 
     rows, caption: int64 (size,), the row and which of its captions, or, beyond these, of its part names; dropped,
-    tagged, rejected, looked_at: bool (size,), whether the caption is left out (for guidance), whether it carries the
+    tagged, rejected, reward_mask: bool (size,), whether the caption is left out (for guidance), whether it carries the
     stroke count, whether the picture is one to be led away from, whose caption is never left out, and whether a
     recogniser may look at it: at own drawings and at pictures whose components are known, with their captions, at
     timesteps where it matters; strokes: int64 (size,), the number that the caption names, 0 for none; timesteps: int64
@@ -36,55 +36,55 @@ class StepDraws:
     dropped: torch.Tensor
     tagged: torch.Tensor
     rejected: torch.Tensor
-    looked_at: torch.Tensor
+    reward_mask: torch.Tensor
     strokes: torch.Tensor
     timesteps: torch.Tensor
     posterior_noise: torch.Tensor
     noise: torch.Tensor
 
-    def part(self, part: slice) -> StepDraws:
+    def part(self, part: slice) -> StepPlan:
         """The share of one process and accumulation step."""
-        return StepDraws(*(getattr(self, field.name)[part] for field in fields(self)))
+        return StepPlan(*(getattr(self, field.name)[part] for field in fields(self)))
 
 
-class Draws:
+class BatchPlan:
     """The draws of a run: `draws[step]` is a pure function of the seed, the step and the settings given here."""
 
     def __init__(self, rows: Sequence[Row], seed: int, size: int, latent_shape: Sequence[int],
                  timestep_weights: torch.Tensor, dropout: float, tag_share: float, noise_offset: float,
-                 weights: torch.Tensor, one_part_share: float = 0.0) -> None:
-        """See StepDraws for the fields; `dropout`, `tag_share` and `one_part_share` are probabilities.
+                 weights: torch.Tensor, single_component_fraction: float = 0.0) -> None:
+        """See StepPlan for the fields; `dropout`, `tag_share` and `single_component_fraction` are probabilities.
 
         `timestep_weights` (T,) and `weights`, a row each, are not negative: how often each is drawn, in proportion.
         """
         self.seed, self.size, self.latent_shape = seed, size, tuple(latent_shape)
         self.timestep_weights, self.dropout, self.tag_share = timestep_weights, dropout, tag_share
-        self.noise_offset, self.weights, self.one_part_share = noise_offset, weights, one_part_share
+        self.noise_offset, self.weights, self.single_component_fraction = noise_offset, weights, single_component_fraction
         self.caption_counts = torch.tensor([len(row.captions) for row in rows])
         self.part_name_counts = torch.tensor([len(row.part_names) for row in rows])
         self.strokes = torch.tensor([row.strokes or 0 for row in rows])
         self.can_tag = torch.tensor([row.strokes is not None for row in rows])
-        self.can_be_looked_at = torch.tensor([row.is_own or bool(row.facts.get("components")) for row in rows])
+        self.has_reward = torch.tensor([row.is_own or bool(row.facts.get("components")) for row in rows])
         self.is_rejected = torch.tensor([row.is_rejected for row in rows])
         self._last_order: tuple[int, torch.Tensor] | None = None  # an epoch and its rows, kept for the next step
 
-    def __getitem__(self, step: int) -> StepDraws:
+    def __getitem__(self, step: int) -> StepPlan:
         """Everything that update number `step` (from 0) draws."""
         rows, caption, dropped, tagged = self._captions(step)
         noise = self._normal(step, Purpose.NOISE, self.latent_shape)
         if self.noise_offset:
             flat = (self.latent_shape[0],) + (1,) * (len(self.latent_shape) - 1)
             noise += self.noise_offset * self._normal(step, Purpose.NOISE_OFFSET, flat)
-        first, end = (share * len(self.timestep_weights) for share in LOOKED_AT)
+        first, end = (share * len(self.timestep_weights) for share in REWARD_TIMESTEPS)
         timesteps = torch.multinomial(self.timestep_weights, self.size, replacement=True,
                                       generator=generator(self.seed, step, Purpose.TIMESTEPS))
-        return StepDraws(
+        return StepPlan(
             rows=rows,
             caption=caption,
             dropped=dropped,
             tagged=tagged,
             rejected=self.is_rejected[rows],
-            looked_at=(~dropped & self.can_be_looked_at[rows] & (caption < self.caption_counts[rows])
+            reward_mask=(~dropped & self.has_reward[rows] & (caption < self.caption_counts[rows])
                        & (timesteps >= first) & (timesteps < end)),
             strokes=self.strokes[rows] * (tagged & ~dropped),
             timesteps=timesteps,
@@ -112,10 +112,10 @@ class Draws:
         caption = torch.minimum((chance[0] * counts).long(), counts - 1)
         dropped = (chance[1] < self.dropout) & ~self.is_rejected[rows]
         tagged = (chance[2] < self.tag_share) & self.can_tag[rows]
-        if self.one_part_share:
+        if self.single_component_fraction:
             chance = torch.rand((2, self.size), generator=generator(self.seed, step, Purpose.PART_NAMES))
             names = self.part_name_counts[rows]
-            alone = tagged & (names > 0) & (chance[0] < self.one_part_share)
+            alone = tagged & (names > 0) & (chance[0] < self.single_component_fraction)
             caption = torch.where(alone, counts + torch.minimum((chance[1] * names).long(), names - 1), caption)
         return rows, caption, dropped, tagged
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from common.seeds import Purpose, generator
-from dataset.batch_plan import Draws
+from dataset.batch_plan import BatchPlan
 from dataset.cache import EncodedRows, to_device
 
 
@@ -18,7 +18,7 @@ class Batch:
     """One process's share of one accumulation step, on the device.
 
     latents: fp32 (B, C, h, w), scaled; noise: the same shape; timesteps: int64 (B,); text: (B, tokens, width);
-    rejected: int64 (R,), the places in the batch of pictures to be led away from; looked_at: int64 (L,), those of
+    rejected: int64 (R,), the places in the batch of pictures to be led away from; reward_mask: int64 (L,), those of
     pictures that a recogniser may look at; rows, strokes: int64 (L,), on the CPU, these pictures' rows and the numbers
     that their captions name, 0 for none; distortions: a CPU generator of this process's own.
     """
@@ -28,7 +28,7 @@ class Batch:
     timesteps: torch.Tensor
     text: torch.Tensor
     rejected: torch.Tensor
-    looked_at: torch.Tensor
+    reward_mask: torch.Tensor
     rows: torch.Tensor
     strokes: torch.Tensor
     distortions: torch.Generator
@@ -37,7 +37,7 @@ class Batch:
 class Batches:
     """The batches of a run by update; while one trains, the next is drawn and moved in another thread."""
 
-    def __init__(self, draws: Draws, encoded: EncodedRows, scaling_factor: float, batch_size: int, accumulation: int,
+    def __init__(self, draws: BatchPlan, encoded: EncodedRows, scaling_factor: float, batch_size: int, accumulation: int,
                  process: int, device: torch.device) -> None:
         """`scaling_factor` is the VAE's; `process` is this one's index among those that share an update."""
         self._draws, self._encoded, self._scaling_factor = draws, encoded, scaling_factor
@@ -66,8 +66,8 @@ class Batches:
             text = self._encoded.text(share.rows, share.caption, share.tagged, share.dropped)
             batches.append(Batch(
                 latents, self._move(share.noise), self._move(share.timesteps), text,
-                self._move(share.rejected.nonzero().flatten()), self._move(share.looked_at.nonzero().flatten()),
-                share.rows[share.looked_at], share.strokes[share.looked_at],
+                self._move(share.rejected.nonzero().flatten()), self._move(share.reward_mask.nonzero().flatten()),
+                share.rows[share.reward_mask], share.strokes[share.reward_mask],
                 generator(self._draws.seed, step, Purpose.DISTORTIONS, start)))
         return batches
 

@@ -94,7 +94,7 @@ def form_of(component: Mapping[str, str]) -> str:
     return component.get("original") or component["element"]
 
 
-def namesakes(rows: Iterable[Row]) -> dict[str, frozenset[str]]:
+def homonyms(rows: Iterable[Row]) -> dict[str, frozenset[str]]:
     """The meaning forms of the components of each name: a "ward" is 区 as well as 區."""
     named: dict[str, set[str]] = {}
     for row in rows:
@@ -105,7 +105,7 @@ def namesakes(rows: Iterable[Row]) -> dict[str, frozenset[str]]:
 
 
 def forms_alike(component: Mapping[str, str], named: Mapping[str, frozenset[str]]) -> frozenset[str]:
-    """The meaning form of a component and those of its namesakes."""
+    """The meaning form of a component and those of its homonyms."""
     return named.get(component.get("meaning"), frozenset()) | {form_of(component)}
 
 

@@ -10,7 +10,7 @@ import torch
 from dataset.captioned_folder import Row
 
 LATEST_GRADE = 10  # of KANJIDIC2's; 1 to 6 are primary school's
-MOST_RARE = 5.0  # times as often as one of usual components, at most, is a composed character of rare ones drawn
+MAX_RARITY_WEIGHT = 5.0  # times as often as one of usual components, at most, is a composed character of rare ones drawn
 
 
 def timestep_weights(count: int, strategy: str, portion: float, multiplier: float, begin: int = 0,
@@ -31,28 +31,28 @@ def timestep_weights(count: int, strategy: str, portion: float, multiplier: floa
     return weights
 
 
-def row_weights(rows: Sequence[Row], composed_share: float, common_weight: float,
-                part_balance: float = 0.0) -> torch.Tensor:
+def row_weights(rows: Sequence[Row], composed_fraction: float, frequent_kanji_weight: float,
+                rare_component_exponent: float = 0.0) -> torch.Tensor:
     """How often each row is drawn, float64 (N,), positive.
 
     Stroke counts are leant to those of everyday characters: Jouyou kanji have 10.5 strokes in the mean where all kanji
-    have 12.3, and a model that sees all evenly draws too many. A common real character weighs `common_weight` times a
+    have 12.3, and a model that sees all evenly draws too many. A common real character weighs `frequent_kanji_weight` times a
     rare one, and four times more in the first school year, twice in the second: their meanings are the plainest words,
-    and they are the parts of the others. A `common_weight` of 1 leans to nothing. Composed rows together make up
-    `composed_share` of the draws (0 to 1) where there are any; among them a `part_balance` (0 to 1) above 0 draws those
+    and they are the parts of the others. A `frequent_kanji_weight` of 1 leans to nothing. Composed rows together make up
+    `composed_fraction` of the draws (0 to 1) where there are any; among them a `rare_component_exponent` (0 to 1) above 0 draws those
     of rare components more often. A set with neither strokes nor composed rows is drawn evenly.
     """
     weights = torch.ones(len(rows), dtype=torch.float64)
     composed = torch.tensor([row.is_composed for row in rows])
     common = torch.tensor([row.is_common for row in rows]) & ~composed
-    if common_weight > 1.0:
+    if frequent_kanji_weight > 1.0:
         grades = torch.tensor([row.grade or LATEST_GRADE for row in rows])
-        weights[common] *= common_weight * (4.0 / grades[common]).clamp_min(1.0)
+        weights[common] *= frequent_kanji_weight * (4.0 / grades[common]).clamp_min(1.0)
         everyday = [row.strokes for row, is_common in zip(rows, common.tolist(), strict=True) if is_common]
         weights *= _stroke_lean(rows, [strokes for strokes in everyday if strokes])
-    if part_balance > 0.0 and composed.any():
-        weights *= _part_lean(rows, part_balance)
-    for group, share in ((composed, composed_share), (~composed, 1.0 - composed_share)):
+    if rare_component_exponent > 0.0 and composed.any():
+        weights *= _part_lean(rows, rare_component_exponent)
+    for group, share in ((composed, composed_fraction), (~composed, 1.0 - composed_fraction)):
         if composed.any() and not composed.all():
             weights[group] *= share / weights[group].sum()
     return weights.clamp_min(1e-12)
@@ -69,14 +69,14 @@ def with_extra(weights: torch.Tensor, count: int, share: float) -> torch.Tensor:
 def _part_lean(rows: Sequence[Row], balance: float) -> torch.Tensor:
     """For each row, how often its rarest component is seen in composed rows, against the median, to the -balance.
 
-    1 for a row that is not composed; between 1 / MOST_RARE and MOST_RARE.
+    1 for a row that is not composed; between 1 / MAX_RARITY_WEIGHT and MAX_RARITY_WEIGHT.
     """
     uses = Counter(form for row in rows if row.is_composed for form in row.forms)
     rarest = torch.tensor([min((uses[form] for form in row.forms), default=0) if row.is_composed else 0
                            for row in rows], dtype=torch.float64)
     known = rarest > 0
     lean = (rarest.clamp_min(1.0) / rarest[known].median()) ** -balance if known.any() else torch.ones_like(rarest)
-    return torch.where(known, lean.clamp(1.0 / MOST_RARE, MOST_RARE), 1.0)
+    return torch.where(known, lean.clamp(1.0 / MAX_RARITY_WEIGHT, MAX_RARITY_WEIGHT), 1.0)
 
 
 def _stroke_lean(rows: Sequence[Row], everyday: Sequence[int]) -> torch.Tensor:

@@ -14,7 +14,7 @@ from common.device import choose_device
 from common.files import save_image, write_text
 from common.image_grid import captioned_grid
 from common.quiet import known_noise_off
-from generation.request import Order, read_orders
+from generation.request import ImageRequest, read_requests
 from generation.settings import GenerateConfig
 from generation.svg import save_svg
 from models.pipelines import load_model, module_hash
@@ -30,27 +30,27 @@ GRID = "collated_examples.png"
 def draw_to_folder(config: GenerateConfig) -> Path:
     """Draw all that is asked for into the output folder; returns the grid's path.
 
-    Raises UserError for an empty prompt, an unreadable prompts file or a GPU that is not there, BaseError for a model
+    Raises UserError for an empty prompt, an unreadable prompts file or a GPU that is not there, ModelError for a model
     that cannot be had; nothing is written then.
     """
-    orders = read_orders(config)
+    requests = read_requests(config)
     device = choose_device(config.device)
     judge = Judge.load() if config.best_of > 1 or config.explain else None
     pipeline = load_model(config.model, config.revision).to(device)
     model = model_facts(config.model, pipeline)
     config.output.mkdir(parents=True, exist_ok=True)
-    candidates = [order.candidate(number) for order in orders for number in range(config.best_of)]
+    candidates = [request.candidate(number) for request in requests for number in range(config.best_of)]
     drawn = draw(pipeline, candidates, config)
     pictures, captions = [], []
-    for order in orders:
+    for request in requests:
         picture, chosen, reading = choose(list(itertools.islice(drawn, config.best_of)), judge, config.strokes)
-        save_drawing(picture, config.output, order.stem, facts_of(order.candidate(chosen), config, model, reading))
+        save_drawing(picture, config.output, request.stem, facts_of(request.candidate(chosen), config, model, reading))
         if config.svg:
-            save_svg(picture, order.prompt, config.output / f"{order.stem}.svg")
+            save_svg(picture, request.prompt, config.output / f"{request.stem}.svg")
         pictures.append(picture)
-        captions.append(order.prompt)
+        captions.append(request.prompt)
         if reading:
-            tqdm.write(f"{order.prompt}: {reading['explanation']}")
+            tqdm.write(f"{request.prompt}: {reading['explanation']}")
     grid = config.output / GRID
     save_image(captioned_grid(pictures, captions, config.columns), grid)
     return grid
@@ -78,20 +78,20 @@ def model_facts(name: str, pipeline: StableDiffusionPipeline) -> dict[str, str]:
     return {"name": name, "unet_sha256": module_hash(pipeline.unet), "vae_sha256": module_hash(pipeline.vae)}
 
 
-def facts_of(order: Order, config: GenerateConfig, model: dict[str, str],
+def facts_of(request: ImageRequest, config: GenerateConfig, model: dict[str, str],
              reading: dict[str, object]) -> dict[str, object]:
     """What a picture's JSON says of how it was made; the reading only where there is one."""
-    return {"words": order.words, "prompt": order.prompt, "seed": order.seed, "noise_seed": order.noise_seed,
+    return {"words": request.words, "prompt": request.prompt, "seed": request.seed, "noise_seed": request.noise_seed,
             "strokes": config.strokes, "steps": config.steps, "guidance_scale": config.guidance_scale,
-            "guided_share": config.guided_share, "best_of": config.best_of, "model": model,
+            "guided_fraction": config.guided_fraction, "best_of": config.best_of, "model": model,
             **({"reading": reading} if reading else {})}
 
 
-def draw(pipeline: StableDiffusionPipeline, orders: Sequence[Order],
+def draw(pipeline: StableDiffusionPipeline, requests: Sequence[ImageRequest],
          config: GenerateConfig) -> Iterator[Image.Image]:
-    """The pictures of the orders, in order, drawn in batches under a progress bar."""
-    batches = config.draw(pipeline, [order.prompt for order in orders], [order.noise_seed for order in orders])
-    with tqdm(total=len(orders), desc="drawing", unit="picture") as bar:
+    """The pictures of the requests, in their order, drawn in batches under a progress bar."""
+    batches = config.draw(pipeline, [request.prompt for request in requests], [request.noise_seed for request in requests])
+    with tqdm(total=len(requests), desc="drawing", unit="picture") as bar:
         for pictures in batches:
             bar.update(len(pictures))
             yield from pictures

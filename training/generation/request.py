@@ -16,7 +16,7 @@ CANDIDATE_SEEDS = 1_000_000  # between the seeds of two candidates of a picture:
 
 
 @dataclass(frozen=True)
-class Order:
+class ImageRequest:
     """One picture to draw: the words as given, the prompt with its stroke tag, the seed, and the file's stem."""
 
     words: str
@@ -29,12 +29,12 @@ class Order:
         """What the picture's generator is seeded with, 0 to 2**63: drawn from seed and words, not from the strokes."""
         return int.from_bytes(hashlib.sha256(f"{self.seed}:{self.words}".encode()).digest()[:8], "little") >> 1
 
-    def candidate(self, number: int) -> Order:
+    def candidate(self, number: int) -> ImageRequest:
         """The same picture with the seed of its candidate of that number; the first is the picture itself."""
         return replace(self, seed=self.seed + number * CANDIDATE_SEEDS)
 
 
-def read_orders(config: GenerateConfig) -> list[Order]:
+def read_requests(config: GenerateConfig) -> list[ImageRequest]:
     """What is to be drawn, from the flags. Raises UserError where there is no prompt or an empty one."""
     words = list(config.prompts)
     if config.prompts_file is not None:
@@ -44,7 +44,7 @@ def read_orders(config: GenerateConfig) -> list[Order]:
     if not all(word.strip() for word in words):
         raise UserError("an empty prompt: each needs at least one word")
     stems = unique_stems(words)
-    return [Order(word, word if config.strokes is None else with_stroke_tag(word, config.strokes), seed,
+    return [ImageRequest(word, word if config.strokes is None else with_stroke_tag(word, config.strokes), seed,
                   f"{stem}-{seed}")
             for word, stem in zip(words, stems, strict=True)
             for seed in range(config.seed, config.seed + config.count)]

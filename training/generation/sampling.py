@@ -13,7 +13,7 @@ with known_noise_off():
     from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 
 
-GUIDED_SHARE = 0.5  # of the steps, from the noisiest on; after them the words decide nothing that guidance could help
+GUIDED_FRACTION = 0.5  # of the steps, from the noisiest on; after them the words decide nothing that guidance could help
 BATCH_LATENTS = 16 * 16 * 16  # latent positions drawn at once: 16 glyphs of 128 px, or one picture of 512 px
 
 
@@ -34,16 +34,16 @@ def use_fast_sampler(pipeline: StableDiffusionPipeline) -> None:
 @torch.no_grad()
 def sample(pipeline: StableDiffusionPipeline, text: torch.Tensor, others: Sequence[torch.Tensor], seeds: Sequence[int],
            steps: int, guidance_scale: float, resolution: int, on_step: Callable[[], None] = lambda: None,
-           guided_share: float = GUIDED_SHARE) -> list[Image.Image]:
+           guided_fraction: float = GUIDED_FRACTION) -> list[Image.Image]:
     """Draw one picture for each row of `text`.
 
     text: (B, tokens, width), the encoded prompts; others: one or more (B or 1, tokens, width), encoded prompts which
     guidance leads away from, in turn from step to step; seeds: one a picture, each its own CPU generator, so that
     neither the batch nor the device changes what is drawn; resolution: px. `on_step` is called after each denoising
-    step and may raise to stop. Guidance is applied in the first `guided_share` (0 to 1) of the steps (arXiv
+    step and may raise to stop. Guidance is applied in the first `guided_fraction` (0 to 1) of the steps (arXiv
     2404.07724); the others cost half.
     """
-    guided_steps, dtype = round(guided_share * steps), pipeline.unet.dtype
+    guided_steps, dtype = round(guided_fraction * steps), pipeline.unet.dtype
     text, others = text.to(dtype), [other.expand_as(text).to(dtype) for other in others]
 
     def after_step(running: StableDiffusionPipeline, step: int, _timestep: int, kept: dict) -> dict:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from common.quiet import known_noise_off
 from dataset.captions import words_alone
-from generation.sampling import GUIDED_SHARE, batch_size_for, sample, use_fast_sampler
+from generation.sampling import GUIDED_FRACTION, batch_size_for, sample, use_fast_sampler
 from models.text import encode_prompts
 from trainer.config import TrainConfig
 
@@ -22,7 +22,7 @@ with known_noise_off():
 
 
 @dataclass(frozen=True, kw_only=True)
-class DrawingSettings:
+class SamplingSettings:
     """Which model draws, and how: what all scripts that draw have in common."""
 
     model: str = "tiny"
@@ -33,7 +33,7 @@ class DrawingSettings:
     """Denoising steps."""
     guidance_scale: float = TrainConfig.guidance_scale
     """Classifier-free guidance; 1 turns it off. 3 is for the embedded base, Stable Diffusion bases want 5 or more."""
-    guided_share: float = GUIDED_SHARE
+    guided_fraction: float = GUIDED_FRACTION
     """Share of the steps that guidance leads, 0 to 1, from the noisiest on."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to draw; `auto` takes a CUDA GPU where there is one."""
@@ -43,8 +43,8 @@ class DrawingSettings:
     def __post_init__(self) -> None:
         """Refuse values outside their ranges. Raises ValueError naming the flag."""
         self.require_at_least({"steps": 1, "seed": 0})
-        if not 0.0 <= self.guided_share <= 1.0:
-            raise ValueError(f"--guided_share {self.guided_share}: must be between 0 and 1")
+        if not 0.0 <= self.guided_fraction <= 1.0:
+            raise ValueError(f"--guided_fraction {self.guided_fraction}: must be between 0 and 1")
 
     def draw(self, pipeline: StableDiffusionPipeline, prompts: Sequence[str], seeds: Sequence[int],
              arithmetic: Callable[[], AbstractContextManager[object]] = nullcontext) -> Iterator[list[Image.Image]]:
@@ -62,7 +62,7 @@ class DrawingSettings:
                 text = encode_prompts(pipeline, prompts[batch], pipeline.device)
                 others = [nothing] + ([encode_prompts(pipeline, alone, pipeline.device)] if any(alone) else [])
                 pictures = sample(pipeline, text, others, seeds[batch], self.steps, self.guidance_scale,
-                                  size * pipeline.vae_scale_factor, guided_share=self.guided_share)
+                                  size * pipeline.vae_scale_factor, guided_fraction=self.guided_fraction)
             yield pictures
 
     def require_at_least(self, least: Mapping[str, int]) -> None:
@@ -73,7 +73,7 @@ class DrawingSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerateConfig(DrawingSettings):
+class GenerateConfig(SamplingSettings):
     """Settings of a drawing."""
 
     prompts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()

@@ -9,7 +9,7 @@ from common.errors import UserError, first_line
 HUB_TIMEOUT_S = 5.0  # a hub that does not answer by then counts as out of reach
 
 
-class BaseError(UserError):
+class ModelError(UserError):
     """A base model that cannot be had or used; the message says why and what to do."""
 
 
@@ -19,7 +19,7 @@ def is_available(name_or_path: str, revision: str | None = None) -> tuple[bool, 
         return True, "it lies on this machine"
     try:
         hub_snapshot(name_or_path, revision, download=False)
-    except BaseError as error:
+    except ModelError as error:
         return False, str(error)
     return True, "it is cached, or the hub answers"
 
@@ -44,12 +44,12 @@ def hub_snapshot(repo: str, revision: str | None, download: bool = True) -> Path
         info = HfApi().model_info(repo, revision=revision, timeout=HUB_TIMEOUT_S)
         names = {file.rfilename for file in info.siblings or []}
     except HfHubHTTPError as error:
-        raise BaseError(f"{repo}: the hub refuses it ({first_line(error)}). {ways_out}") from error
+        raise ModelError(f"{repo}: the hub refuses it ({first_line(error)}). {ways_out}") from error
     except Exception as error:  # no route, no name, a proxy's refusal, offline mode: each client names them its way
-        raise BaseError(f"{repo}: not in the cache, and the model hub cannot be reached "
+        raise ModelError(f"{repo}: not in the cache, and the model hub cannot be reached "
                         f"({type(error).__name__}). {ways_out}") from error
     if not any(name.startswith("unet/") and name.endswith(".safetensors") for name in names):
-        raise BaseError(f"{repo}: " + NO_SAFETENSORS)
+        raise ModelError(f"{repo}: " + NO_SAFETENSORS)
     return Path(snapshot_download(**wanted)) if download else Path()
 
 

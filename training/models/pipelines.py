@@ -14,7 +14,7 @@ import torch
 
 from common.paths import TINY_DIR
 from common.quiet import known_noise_off
-from models.hub import NO_SAFETENSORS, BaseError, first_line, hub_snapshot
+from models.hub import NO_SAFETENSORS, ModelError, first_line, hub_snapshot
 from models.tiny import as_saved, load_tiny
 from trainer.presets import PRESETS
 
@@ -27,7 +27,7 @@ def load_pipeline(name_or_path: str, revision: str | None = None) -> StableDiffu
     """Load a base as a pipeline on the CPU in fp32, from safetensors only, without a safety checker.
 
     `name_or_path` is `tiny`, a pipeline folder, a folder of the embedded base's form (vae/, unet/, scheduler/), or a
-    hub id at `revision`. Raises BaseError within seconds where it cannot be had.
+    hub id at `revision`. Raises ModelError within seconds where it cannot be had.
     """
     if name_or_path == "tiny":
         return load_tiny(TINY_DIR)
@@ -37,7 +37,7 @@ def load_pipeline(name_or_path: str, revision: str | None = None) -> StableDiffu
         if {"unet", "vae"} <= parts and not {"model_index.json", "text_encoder"} & parts:
             return load_tiny(folder)
     elif folder.exists() or name_or_path.startswith((".", "/", "~")) or name_or_path.count("/") != 1:
-        raise BaseError(f"{name_or_path}: no such pipeline folder, and no hub id (those are owner/name). "
+        raise ModelError(f"{name_or_path}: no such pipeline folder, and no hub id (those are owner/name). "
                         f"Presets: {', '.join(PRESETS)}.")
     else:
         folder = hub_snapshot(name_or_path, revision)
@@ -48,7 +48,7 @@ def load_pipeline(name_or_path: str, revision: str | None = None) -> StableDiffu
                 folder, torch_dtype=torch.float32, use_safetensors=True, safety_checker=None, feature_extractor=None,
                 requires_safety_checker=False, local_files_only=True)
     except Exception as error:  # whatever a broken folder makes the loaders raise
-        raise BaseError(f"{name_or_path}: is no whole Stable Diffusion 1.x or 2.x pipeline "
+        raise ModelError(f"{name_or_path}: is no whole Stable Diffusion 1.x or 2.x pipeline "
                         f"({type(error).__name__}: {first_line(error)})") from error
     if isinstance(pipeline.text_encoder, BertModel):
         as_saved(pipeline.text_encoder)
@@ -65,28 +65,28 @@ def module_hash(module: torch.nn.Module) -> str:
 
 
 def _check_pipeline_folder(folder: Path, name: str) -> None:
-    """Refuse what is no Stable Diffusion pipeline before a loader tries. Raises BaseError."""
+    """Refuse what is no Stable Diffusion pipeline before a loader tries. Raises ModelError."""
     index = folder / "model_index.json"
     if not index.is_file():
-        raise BaseError(f"{name}: no model_index.json in it, so it is no diffusers pipeline folder")
+        raise ModelError(f"{name}: no model_index.json in it, so it is no diffusers pipeline folder")
     try:
         kind = json.loads(index.read_text(encoding="utf8")).get("_class_name")
     except (ValueError, AttributeError, OSError) as error:
-        raise BaseError(f"{index}: cannot be read ({error})") from None
+        raise ModelError(f"{index}: cannot be read ({error})") from None
     if kind != "StableDiffusionPipeline":
-        raise BaseError(f"{name}: a {kind}, where a StableDiffusionPipeline (Stable Diffusion 1.x or 2.x) is needed")
+        raise ModelError(f"{name}: a {kind}, where a StableDiffusionPipeline (Stable Diffusion 1.x or 2.x) is needed")
     for part in ("unet", "vae", "text_encoder"):
         if not any((folder / part).glob("*.safetensors")):
             if any((folder / part).glob("*.bin")):
-                raise BaseError(f"{name}: {part} {NO_SAFETENSORS}")
-            raise BaseError(f"{name}: {part} has no weights")
+                raise ModelError(f"{name}: {part} {NO_SAFETENSORS}")
+            raise ModelError(f"{name}: {part} has no weights")
 
 
 def load_model(name: str, revision: str | None = None) -> StableDiffusionPipeline:
-    """A pipeline by name: a run folder stands for the pipeline in it. Raises BaseError where it cannot be had."""
+    """A pipeline by name: a run folder stands for the pipeline in it. Raises ModelError where it cannot be had."""
     run = Path(name)
     if (run / "config.json").exists() and not (run / "model_index.json").exists():
         if not (run / "pipeline").is_dir():
-            raise BaseError(f"--model {name}: this run has no pipeline yet; the command in its command.txt ends it")
+            raise ModelError(f"--model {name}: this run has no pipeline yet; the command in its command.txt ends it")
         name = str(run / "pipeline")
     return load_pipeline(name, revision)

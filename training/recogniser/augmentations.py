@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 Breaker = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
-LEAST_LOSS = 0.12  # share of the ink that must be gone before a glyph counts as one that lost strokes
+MIN_INK_LOSS = 0.12  # share of the ink that must be gone before a glyph counts as one that lost strokes
 MIRROR_SHIFT = 4  # px by which a mirror image may be moved to lie on its glyph
 SYMMETRIC = 0.5  # a glyph that overlaps its mirror image by more (soft IoU; 7 % of kanji, as 圓) is not broken by it
 
@@ -34,11 +34,11 @@ def as_sampled(ink: torch.Tensor, draw: torch.Generator, strength: float = 1.0) 
 
 
 def drop_strokes(ink: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
-    """Take straight runs of ink away, each with its whole width, until at least LEAST_LOSS of the ink is gone."""
+    """Take straight runs of ink away, each with its whole width, until at least MIN_INK_LOSS of the ink is gone."""
     out = ink.clone()
     side = ink.shape[-1]
     for glyph in out[:, 0]:
-        wanted = glyph.sum().item() * (1.0 - LEAST_LOSS - 0.25 * torch.rand((), generator=draw).item())
+        wanted = glyph.sum().item() * (1.0 - MIN_INK_LOSS - 0.25 * torch.rand((), generator=draw).item())
         for _ in range(12):
             places = (glyph > 0.5).nonzero()
             if not len(places) or glyph.sum().item() <= wanted:
@@ -131,7 +131,7 @@ def is_symmetric(ink: torch.Tensor) -> torch.Tensor:
     return torch.stack(overlaps).amax(0) > SYMMETRIC
 
 
-def squeeze_pair(first: torch.Tensor, second: torch.Tensor, across: torch.Tensor,
+def synthetic_pair(first: torch.Tensor, second: torch.Tensor, across: torch.Tensor,
                  share: torch.Tensor) -> torch.Tensor:
     """Two whole glyphs made narrow and set side by side, or made flat and set one over the other.
 

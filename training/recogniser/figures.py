@@ -13,11 +13,11 @@ from common.statistics import F1, bootstrap, proportion
 from dataset.captioned_folder import Row
 from recogniser.augmentations import BREAKERS, as_sampled, is_symmetric
 from recogniser.labels import SLOTS, Vocabulary, true_parts
-from recogniser.network import Recogniser, Seen
+from recogniser.network import Recogniser, RecogniserOutput
 from recogniser.training_batches import Glyphs, Purpose
 
 ACCEPTED = 0.95  # share of the real calibration characters that the threshold lets pass as well-formed
-REDRAWN_FOUND = 0.95  # share of redrawn characters whose likeness to their original counts as a copy
+RECONSTRUCTED_FOUND = 0.95  # share of vae_reconstructed characters whose likeness to their original counts as a copy
 JUDGED_BREAKERS = ("strokes dropped", "shuffled", "overlaid", "mirrored")  # the kinds that the goal is set on
 BATCH = 128
 
@@ -35,10 +35,10 @@ class Thresholds:
 
 
 @torch.no_grad()
-def look(network: Recogniser, ink: torch.Tensor) -> Seen:
+def look(network: Recogniser, ink: torch.Tensor) -> RecogniserOutput:
     """What the network sees in ink (N, 1, S, S), in batches."""
     seen = [network(batch) for batch in ink.split(BATCH)]
-    return Seen(*(torch.cat([getattr(part, name) for part in seen]) for name in Seen.__dataclass_fields__))
+    return RecogniserOutput(*(torch.cat([getattr(part, name) for part in seen]) for name in RecogniserOutput.__dataclass_fields__))
 
 
 def choose_thresholds(network: Recogniser, vocabulary: Vocabulary, glyphs: Glyphs, rows: Sequence[Row]) -> Thresholds:
@@ -58,17 +58,17 @@ def choose_thresholds(network: Recogniser, vocabulary: Vocabulary, glyphs: Glyph
     return Thresholds(
         part=parts,
         well_formed=torch.sigmoid(drawn.well_formed).quantile(1.0 - ACCEPTED).item(),
-        copy=likeness.quantile(1.0 - REDRAWN_FOUND).item(),
+        copy=likeness.quantile(1.0 - RECONSTRUCTED_FOUND).item(),
     )
 
 
 def figures(network: Recogniser, vocabulary: Vocabulary, thresholds: Thresholds, glyphs: Glyphs, rows: Sequence[Row],
-            references: torch.Tensor | None = None, redrawn: torch.Tensor | None = None,
+            references: torch.Tensor | None = None, vae_reconstructed: torch.Tensor | None = None,
             seed: int = 0) -> dict[str, Any]:
     """Its figures on real characters that it has not seen, each with a 95 % interval; JSON.
 
     references: embeddings (N, width) of other real characters, none of `rows`: how often a new character would be
-    called a copy of one of them. redrawn: the characters after the autoencoder, uint8 ink (N, 1, S, S).
+    called a copy of one of them. vae_reconstructed: the characters after the autoencoder, uint8 ink (N, 1, S, S).
     """
     ink = glyphs.ink(torch.arange(len(rows)))
     seen = look(network, ink)
@@ -89,21 +89,21 @@ def figures(network: Recogniser, vocabulary: Vocabulary, thresholds: Thresholds,
         "broken_refused": proportion(*judged),
         "refused_by_kind": {kind: proportion(*counts) for kind, counts in refused.items()},
     }
-    if redrawn is not None:
-        result["well_formed_redrawn"] = _accepted(look(network, redrawn.float() / 255.0), thresholds)
+    if vae_reconstructed is not None:
+        result["well_formed_vae_reconstructed"] = _accepted(look(network, vae_reconstructed.float() / 255.0), thresholds)
     if references is not None:
         nearest = (seen.embedding @ references.T).amax(-1)
         result["called_a_copy_of_another"] = proportion(int((nearest > thresholds.copy).sum()), len(rows))
     return result
 
 
-def named_parts(seen: Seen, vocabulary: Vocabulary, threshold: float) -> list[dict[tuple[str, str], float]]:
+def named_parts(seen: RecogniserOutput, vocabulary: Vocabulary, threshold: float) -> list[dict[tuple[str, str], float]]:
     """For each glyph the parts found, (slot, element) -> probability."""
     return [{(SLOTS[slot], vocabulary.elements[kind - 1]): share for slot, kind, share in parts}
             for parts in seen.found(threshold)]
 
 
-def _part_scores(seen: Seen, vocabulary: Vocabulary, rows: Sequence[Row], threshold: float, slots: bool = True) -> F1:
+def _part_scores(seen: RecogniserOutput, vocabulary: Vocabulary, rows: Sequence[Row], threshold: float, slots: bool = True) -> F1:
     """Micro F1 of (slot, element) pairs, or of elements alone; components too deep to be asked for count as missed."""
     found = [frozenset(parts) for parts in named_parts(seen, vocabulary, threshold)]
     true = [true_parts(row.facts.get("components") or ()) for row in rows]
@@ -112,13 +112,13 @@ def _part_scores(seen: Seen, vocabulary: Vocabulary, rows: Sequence[Row], thresh
     return F1.of(found, true)
 
 
-def _everyday_score(seen: Seen, vocabulary: Vocabulary, rows: Sequence[Row], threshold: float) -> F1:
+def _everyday_score(seen: RecogniserOutput, vocabulary: Vocabulary, rows: Sequence[Row], threshold: float) -> F1:
     """The same F1 over the characters of everyday use alone."""
     every = _part_scores(seen, vocabulary, rows, threshold)
     return F1(every.counts[[row.is_common for row in rows]])
 
 
-def _accepted(seen: Seen, thresholds: Thresholds) -> dict[str, float]:
+def _accepted(seen: RecogniserOutput, thresholds: Thresholds) -> dict[str, float]:
     passed = torch.sigmoid(seen.well_formed) >= thresholds.well_formed
     return proportion(int(passed.sum()), len(passed))
 

@@ -22,8 +22,8 @@ SLOT_WORDS = {
     "kamae": "around", "kamaec": "inside",
 }  # fmt: skip
 NONE = 0  # the class "nothing stands in this slot"; component i of the vocabulary is class i + 1
-MOST_STROKES = 34  # the strokes of the densest character that is told apart; more count as this many
-LEAST_USES = 2  # a component seen fewer times cannot be learned, unless it is also seen as a character of its own
+MAX_STROKES = 34  # the strokes of the densest character that is told apart; more count as this many
+MIN_USES = 2  # a component seen fewer times cannot be learned, unless it is also seen as a character of its own
 TOGETHER = 2  # components that may share one slot
 
 
@@ -37,7 +37,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, facts: Iterable[Mapping[str, Any]]) -> Vocabulary:
-        """Collect the components of metadata rows that are seen often enough (LEAST_USES), sorted by shape."""
+        """Collect the components of metadata rows that are seen often enough (MIN_USES), sorted by shape."""
         uses: Counter[str] = Counter()
         facts = list(facts)
         characters = {row.get("literal") for row in facts}
@@ -49,7 +49,7 @@ class Vocabulary:
                     uses[element] += 1
                     sense = (component.get("original") or element, component.get("meaning") or "")
                     senses.setdefault(element, Counter())[sense] += 1
-        known = sorted(element for element, count in uses.items() if count >= LEAST_USES or element in characters)
+        known = sorted(element for element, count in uses.items() if count >= MIN_USES or element in characters)
         common = [senses[element].most_common(1)[0][0] for element in known]
         return cls(tuple(known), tuple(original for original, _ in common), tuple(meaning for _, meaning in common))
 

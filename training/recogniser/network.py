@@ -21,7 +21,7 @@ from torch import nn
 
 from common.errors import UserError
 from common.files import replacing, write_text
-from recogniser.labels import MOST_STROKES, NONE, SLOTS, Vocabulary
+from recogniser.labels import MAX_STROKES, NONE, SLOTS, Vocabulary
 
 SIDE = 64  # px, the side of what the network sees
 REDUCTION = 8  # from pixels to places of the last feature map
@@ -48,10 +48,10 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Seen:
+class RecogniserOutput:
     """What the network says of a batch of B glyphs.
 
-    parts: logits (B, slots, 1 + vocabulary), class 0 for an empty slot; strokes: logits (B, MOST_STROKES + 1);
+    parts: logits (B, slots, 1 + vocabulary), class 0 for an empty slot; strokes: logits (B, MAX_STROKES + 1);
     well_formed: logits (B,); embedding: (B, width), unit length, near for glyphs that look the same.
     """
 
@@ -102,16 +102,16 @@ class Recogniser(nn.Module):
         self.part = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, shape.embedding))
         self.elements = nn.Parameter(torch.randn(vocabulary, shape.embedding) * 0.1)
         self.empty = nn.Linear(width, 1)
-        self.strokes = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, MOST_STROKES + 1))
+        self.strokes = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, MAX_STROKES + 1))
         self.well_formed = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, 1))
         self.embedding = nn.Linear(width * 4, shape.embedding)
 
-    def forward(self, ink: torch.Tensor) -> Seen:
-        """See `Seen`."""
+    def forward(self, ink: torch.Tensor) -> RecogniserOutput:
+        """See `RecogniserOutput`."""
         maps = self.body(ink)
         pooled = torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], 1)
         quarters = F.adaptive_avg_pool2d(maps, 2).flatten(1)
-        return Seen(self._parts(maps), self.strokes(pooled), self.well_formed(pooled)[:, 0],
+        return RecogniserOutput(self._parts(maps), self.strokes(pooled), self.well_formed(pooled)[:, 0],
                     F.normalize(self.embedding(quarters).float(), dim=-1))
 
     def _parts(self, maps: torch.Tensor) -> torch.Tensor:

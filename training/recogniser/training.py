@@ -26,8 +26,8 @@ from dataset.captioned_folder import DatasetError, Row, dataset_hash, read_datas
 from recogniser.figures import choose_thresholds, figures, look
 from recogniser.labels import Vocabulary
 from recogniser.network import Recogniser, Shape, load_recogniser, save_recogniser
-from recogniser.training_batches import Batch, GlyphBatches, Glyphs, Redrawn, read_glyphs
-from recogniser.vae_reconstruction import redraw
+from recogniser.training_batches import Batch, GlyphBatches, Glyphs, Reconstructed, read_glyphs
+from recogniser.vae_reconstruction import reconstruct
 
 with known_noise_off():
     from diffusers import AutoencoderKL
@@ -61,8 +61,8 @@ class RecogniserConfig:
     """Decoupled weight decay."""
     vae: Path = TINY_DIR / "vae"
     """The autoencoder whose round trip is one of the distortions; without one this distortion is left out."""
-    redrawn: int = 4000
-    """Glyphs sent through it before training; half as many are muddled."""
+    vae_reconstructed: int = 4000
+    """Glyphs sent through it before training; half as many are latent_mixed."""
     checkpointing_steps: int = 500
     """Updates between checkpoints."""
     seed: int = 0
@@ -106,29 +106,29 @@ def train(splits: Splits, config: RecogniserConfig, stop: StopSignals) -> tuple[
     """Train, or resume training; raises Stopped with a checkpoint saved, DivergenceError before a bad update."""
     rows = splits.training
     vocabulary = Vocabulary.of(row.facts for row in rows)
-    learner = Learner(vocabulary, sum(not row.is_composed for row in rows), config)
-    step = learner.resume(config.output_dir)
+    train_state = TrainState(vocabulary, sum(not row.is_composed for row in rows), config)
+    step = train_state.resume(config.output_dir)
     if step == config.steps:
-        return learner.network.eval(), vocabulary
+        return train_state.network.eval(), vocabulary
     batches = GlyphBatches(read_glyphs(rows, vocabulary), config.batch_size, config.seed, config.steps,
-                           _redrawn(rows, config))
+                           _vae_reconstructed(rows, config))
     metrics = (config.output_dir / "metrics.jsonl").open("a", encoding="utf8")
     with metrics, tqdm(total=config.steps, initial=step, desc="recogniser", unit="step") as bar:
         while step < config.steps:
             with stop.deferred():
-                losses = learner.update(batches[step], step)
+                losses = train_state.update(batches[step], step)
                 step += 1
                 if step % config.checkpointing_steps == 0 or step == config.steps or stop.received is not None:
-                    learner.save(config.output_dir, step)
+                    train_state.save(config.output_dir, step)
                 if step % 50 == 0:
                     print(json.dumps({"step": step, **losses}), file=metrics, flush=True)
                     bar.set_postfix({name: f"{value:.2f}" for name, value in losses.items()})
             bar.update()
             stop.check()
-    return learner.network.eval(), vocabulary
+    return train_state.network.eval(), vocabulary
 
 
-class Learner:
+class TrainState:
     """The network, what is trained beside it and not kept, and the optimizer."""
 
     def __init__(self, vocabulary: Vocabulary, characters: int, config: RecogniserConfig) -> None:
@@ -225,8 +225,8 @@ def report(network: Recogniser, vocabulary: Vocabulary, config: RecogniserConfig
     real = read_glyphs([row for row in splits.training if not row.is_composed], vocabulary)
     references = look(network, real.ink(torch.arange(len(real.real)))).embedding
     vae = _autoencoder(config)
-    redrawn = None if vae is None else redraw(vae, held_out, len(held_out) * 2, 0, config.seed).whole
-    found = figures(network, vocabulary, thresholds, glyphs, held_out, references, redrawn)
+    vae_reconstructed = None if vae is None else reconstruct(vae, held_out, len(held_out) * 2, 0, config.seed).whole
+    found = figures(network, vocabulary, thresholds, glyphs, held_out, references, vae_reconstructed)
     found["milliseconds_a_picture"] = _milliseconds(network, glyphs)
     save_recogniser(folder, network, vocabulary, {
         "kind": config.kind, "thresholds": asdict(thresholds), "held_out": found, "settings": _settings(config),
@@ -245,13 +245,13 @@ def _milliseconds(network: Recogniser, glyphs: Glyphs) -> float:
     return 1000.0 * (time.perf_counter() - start) / len(ink)
 
 
-def _redrawn(rows: Sequence[Row], config: RecogniserConfig) -> Redrawn | None:
+def _vae_reconstructed(rows: Sequence[Row], config: RecogniserConfig) -> Reconstructed | None:
     """The autoencoder's distortions; None, with a message, where there is no autoencoder."""
     vae = _autoencoder(config)
     if vae is None:
         print(f"{config.vae}: no autoencoder there; training goes on without its round trip among the distortions")
         return None
-    return redraw(vae, rows, config.redrawn, config.redrawn // 2, config.seed)
+    return reconstruct(vae, rows, config.vae_reconstructed, config.vae_reconstructed // 2, config.seed)
 
 
 def _autoencoder(config: RecogniserConfig) -> AutoencoderKL | None:
@@ -267,5 +267,5 @@ def _check_labels(rows: Sequence[Row], folder: Path) -> None:
 
 
 def _settings(config: RecogniserConfig) -> dict[str, Any]:
-    kept = ("kind", "steps", "batch_size", "learning_rate", "weight_decay", "redrawn", "seed")
+    kept = ("kind", "steps", "batch_size", "learning_rate", "weight_decay", "vae_reconstructed", "seed")
     return {name: getattr(config, name) for name in kept}

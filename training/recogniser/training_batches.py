@@ -1,6 +1,6 @@
-"""The recogniser's training batches: real, composed, squeezed together and broken glyphs, all distorted.
+"""The recogniser's training batches: real, composed, synthetic_pairs together and broken glyphs, all distorted.
 
-Every draw of step n is a function of (seed, n). First many are broken; once those are told apart, more are squeezed
+Every draw of step n is a function of (seed, n). First many are broken; once those are told apart, more are synthetic_pairs
 together, which shows each component in slots where no character of the set has it.
 """
 
@@ -17,16 +17,16 @@ from tqdm import tqdm
 
 from common.seeds import generator
 from dataset.captioned_folder import Row
-from recogniser.augmentations import BREAKERS, as_sampled, squeeze_pair
-from recogniser.labels import MOST_STROKES, NONE, SLOTS, TOGETHER, Vocabulary, slot_classes
+from recogniser.augmentations import BREAKERS, as_sampled, synthetic_pair
+from recogniser.labels import MAX_STROKES, NONE, SLOTS, TOGETHER, Vocabulary, slot_classes
 from recogniser.network import SIDE
 
 BROKEN_SHARES = {  # of the broken samples; the seven kinds of distortions.py, and glyphs melted in the autoencoder
     "strokes dropped": 0.26, "shuffled": 0.10, "overlaid": 0.14, "mirrored": 0.16, "melted": 0.10, "patchwork": 0.12,
-    "scribble": 0.02, "muddled": 0.10,
+    "scribble": 0.02, "latent_mixed": 0.10,
 }  # fmt: skip
-FIRST_SHARES = {"real": 0.30, "composed": 0.33, "squeezed": 0.12}  # of a batch; the rest is broken
-LATER_SHARES = {"real": 0.30, "composed": 0.26, "squeezed": 0.28}
+FIRST_SHARES = {"real": 0.30, "composed": 0.33, "synthetic_pairs": 0.12}  # of a batch; the rest is broken
+LATER_SHARES = {"real": 0.30, "composed": 0.26, "synthetic_pairs": 0.28}
 LATER_FROM = 0.63  # of the steps
 _ACROSS = (SLOTS.index("left"), SLOTS.index("right"))
 _DOWN = (SLOTS.index("top"), SLOTS.index("bottom"))
@@ -70,7 +70,7 @@ class Glyphs:
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's samples. Broken ones have only `well_formed`; squeezed ones are not judged for being well-formed.
+    """One step's samples. Broken ones have only `well_formed`; synthetic_pairs ones are not judged for being well-formed.
 
     slots is -1 and strokes 0 where nothing is asked; well_formed is 1, 0 or -1 (not asked); identity is the
     number of a real glyph among the real ones, -1 otherwise.
@@ -94,31 +94,31 @@ def read_glyphs(rows: Sequence[Row], vocabulary: Vocabulary) -> Glyphs:
     return Glyphs(
         pixels=torch.from_numpy(pixels),
         slots=torch.tensor(slots),
-        strokes=torch.tensor([min(row.strokes or 0, MOST_STROKES) for row in rows]),
+        strokes=torch.tensor([min(row.strokes or 0, MAX_STROKES) for row in rows]),
         own=torch.tensor([classes.get(row.facts.get("literal") or "", NONE) for row in rows]),
         real=torch.tensor([not row.is_composed for row in rows]),
     )
 
 
 @dataclass(frozen=True)
-class Redrawn:
+class Reconstructed:
     """Pictures that have been through the autoencoder, uint8 ink (M, 1, SIDE, SIDE).
 
-    whole: glyphs encoded and decoded; places: int64 (N,), where in `whole` a glyph is, or -1; muddled: two glyphs'
+    whole: glyphs encoded and decoded; places: int64 (N,), where in `whole` a glyph is, or -1; latent_mixed: two glyphs'
     latents mixed and decoded, which is how an undecided sampler draws.
     """
 
     whole: torch.Tensor
     places: torch.Tensor
-    muddled: torch.Tensor
+    latent_mixed: torch.Tensor
 
 
 class GlyphBatches:
     """`batches[step]` is a pure function of the seed and the step."""
 
-    def __init__(self, glyphs: Glyphs, size: int, seed: int, steps: int, redrawn: Redrawn | None = None) -> None:
-        """`steps` are those of the whole training; `redrawn` adds the autoencoder's distortions."""
-        self.glyphs, self.size, self.seed, self.steps, self.redrawn = glyphs, size, seed, steps, redrawn
+    def __init__(self, glyphs: Glyphs, size: int, seed: int, steps: int, vae_reconstructed: Reconstructed | None = None) -> None:
+        """`steps` are those of the whole training; `vae_reconstructed` adds the autoencoder's distortions."""
+        self.glyphs, self.size, self.seed, self.steps, self.vae_reconstructed = glyphs, size, seed, steps, vae_reconstructed
         self.real, self.composed = glyphs.real.nonzero()[:, 0], (~glyphs.real).nonzero()[:, 0]
         if not len(self.composed):
             self.composed = self.real
@@ -131,25 +131,25 @@ class GlyphBatches:
         draw = generator(self.seed, step, Purpose.ROWS)
         later = step >= LATER_FROM * self.steps
         shares = LATER_SHARES if later else FIRST_SHARES
-        real, composed, squeezed = (round(self.size * share) for share in shares.values())
+        real, composed, synthetic_pairs = (round(self.size * share) for share in shares.values())
         parts = [self._whole(_choose(self.real, real, draw), draw),
                  self._whole(_choose(self.composed, composed, draw), draw),
-                 self._squeezed(squeezed, draw, later),
-                 self._broken(self.size - real - composed - squeezed, generator(self.seed, step, Purpose.BREAKING))]
+                 self._synthetic_pairs(synthetic_pairs, draw, later),
+                 self._broken(self.size - real - composed - synthetic_pairs, generator(self.seed, step, Purpose.BREAKING))]
         batch = Batch(*(torch.cat([getattr(part, name) for part in parts]) for name in Batch.__dataclass_fields__))
         ink = as_sampled(batch.ink, generator(self.seed, step, Purpose.DISTORTIONS))
         return Batch(ink, batch.slots, batch.strokes, batch.well_formed, batch.identity)
 
     def _whole(self, places: torch.Tensor, draw: torch.Generator) -> Batch:
         ink = self.glyphs.ink(places)
-        if self.redrawn is not None:
-            again = self.redrawn.places[places]
+        if self.vae_reconstructed is not None:
+            again = self.vae_reconstructed.places[places]
             use = (torch.rand(len(places), generator=draw) < 0.5) & (again >= 0)
-            ink[use] = self.redrawn.whole[again[use]].float() / 255.0
+            ink[use] = self.vae_reconstructed.whole[again[use]].float() / 255.0
         return Batch(ink, self.glyphs.slots[places], self.glyphs.strokes[places], torch.ones(len(places)),
                      self.numbers[places])
 
-    def _squeezed(self, count: int, draw: torch.Generator, components: bool) -> Batch:
+    def _synthetic_pairs(self, count: int, draw: torch.Generator, components: bool) -> Batch:
         """Two whole characters made narrow or flat; mostly such as are components themselves, if `components`."""
         first, second = _choose(self.real, count, draw), _choose(self.real, count, draw)
         if components:
@@ -158,13 +158,13 @@ class GlyphBatches:
             second = torch.where(use[1], _choose(self.components, count, draw), second)
         across = torch.rand(count, generator=draw) < 0.65
         share = 0.40 + 0.16 * torch.rand(count, generator=draw)
-        ink = squeeze_pair(self.glyphs.ink(first), self.glyphs.ink(second), across, share)
+        ink = synthetic_pair(self.glyphs.ink(first), self.glyphs.ink(second), across, share)
         slots = torch.full((count, len(SLOTS), TOGETHER), NONE)
         for number, places in enumerate((first, second)):
             for slot, here in ((_ACROSS[number], across), (_DOWN[number], ~across)):
                 self._label(slots, here.nonzero()[:, 0], slot, places[here])
         strokes = self.glyphs.strokes[first] + self.glyphs.strokes[second]
-        strokes[strokes > MOST_STROKES] = 0
+        strokes[strokes > MAX_STROKES] = 0
         return Batch(ink, slots, strokes, torch.full((count,), -1.0), torch.full((count,), -1))
 
     def _label(self, slots: torch.Tensor, rows: torch.Tensor, slot: int, places: torch.Tensor) -> None:
@@ -186,14 +186,14 @@ class GlyphBatches:
         half = count // 2
         sources = torch.cat([_choose(self.real, count - half, draw), _choose(self.composed, half, draw)])
         ink = self.glyphs.ink(sources[torch.randperm(count, generator=draw)])
-        kinds = [kind for kind in BROKEN_SHARES if kind != "muddled" or self.redrawn is not None]
+        kinds = [kind for kind in BROKEN_SHARES if kind != "latent_mixed" or self.vae_reconstructed is not None]
         weights = torch.tensor([BROKEN_SHARES[kind] for kind in kinds])
         chosen = torch.multinomial(weights, count, replacement=True, generator=draw)
         for number, kind in enumerate(kinds):
             here = chosen == number
-            if kind == "muddled" and here.any():
-                muddled = self.redrawn.muddled
-                ink[here] = muddled[torch.randint(len(muddled), (int(here.sum()),), generator=draw)] / 255.0
+            if kind == "latent_mixed" and here.any():
+                latent_mixed = self.vae_reconstructed.latent_mixed
+                ink[here] = latent_mixed[torch.randint(len(latent_mixed), (int(here.sum()),), generator=draw)] / 255.0
             elif here.sum() == 1 and kind in ("overlaid", "patchwork"):  # these need two
                 ink[here] = BREAKERS["shuffled"](ink[here], draw)
             elif here.any():

@@ -14,7 +14,7 @@ from common.quiet import known_noise_off
 from common.seeds import generator
 from dataset.captioned_folder import Row, load_picture
 from recogniser.network import SIDE, decoded_ink
-from recogniser.training_batches import Purpose, Redrawn
+from recogniser.training_batches import Purpose, Reconstructed
 
 with known_noise_off():
     from diffusers import AutoencoderKL
@@ -24,8 +24,8 @@ BATCH = 16
 
 
 @torch.no_grad()
-def redraw(vae: AutoencoderKL, rows: Sequence[Row], whole: int, muddled: int, seed: int) -> Redrawn:
-    """Send `whole` glyphs, half of them real, through the autoencoder, and make `muddled` mixtures of them.
+def reconstruct(vae: AutoencoderKL, rows: Sequence[Row], whole: int, latent_mixed: int, seed: int) -> Reconstructed:
+    """Send `whole` glyphs, half of them real, through the autoencoder, and make `latent_mixed` mixtures of them.
 
     Of a kind of which there are fewer, all are sent.
     """
@@ -41,13 +41,13 @@ def redraw(vae: AutoencoderKL, rows: Sequence[Row], whole: int, muddled: int, se
             latents.append(vae.encode(torch.from_numpy(glyphs)).latent_dist.sample(draw).float())
             pictures.append(_to_pixels(vae.decode(latents[-1]).sample))
         latents, mixed = torch.cat(latents), []
-        for _ in tqdm(range(0, muddled, BATCH), desc="muddling glyphs", unit="batch", leave=False):
+        for _ in tqdm(range(0, latent_mixed, BATCH), desc="muddling glyphs", unit="batch", leave=False):
             pair = latents[torch.randint(len(latents), (2, BATCH), generator=draw)]
             mixed.append(_to_pixels(vae.decode(_mix(*pair, draw)).sample))
     places = torch.full((len(rows),), -1)
     places[chosen] = torch.arange(len(chosen))
     nothing = torch.empty((0, 1, SIDE, SIDE), dtype=torch.uint8)
-    return Redrawn(torch.cat(pictures), places, torch.cat([nothing, *mixed])[:muddled])
+    return Reconstructed(torch.cat(pictures), places, torch.cat([nothing, *mixed])[:latent_mixed])
 
 
 def _mix(first: torch.Tensor, second: torch.Tensor, draw: torch.Generator) -> torch.Tensor:

@@ -19,12 +19,12 @@ from common.paths import TINY_DIR
 from common.stop_signals import StopSignals
 from dataset.captioned_folder import Row, dataset_hash, read_dataset
 from generation.drawing import draw_to_folder
-from generation.request import read_orders
+from generation.request import read_requests
 from generation.settings import GenerateConfig
 from models.pipelines import load_model
 from models.tiny import save_untrained
 from scoring.ablation_table import SETS, table
-from scoring.benchmark import Artist, EvaluateConfig, Exam, prepare, score
+from scoring.benchmark import Benchmark, EvaluateConfig, Sampler, prepare, score
 from scoring.report import as_json_text
 from trainer.base_recipe import BaseConfig
 from trainer.config import EXAMPLE_PROMPTS, TrainConfig, as_json
@@ -39,12 +39,12 @@ RECIPE = replace(BaseConfig().unet, lr_scheduler="cosine", lr_cooldown_steps=0, 
                  checkpointing_steps=250, checkpoints_total_limit=1, report_to="none")
 # What each arm changes in the settings of the one before; the first is the first exercise's recipe.
 CHANGES: dict[str, dict[str, Any]] = {
-    "first exercise": {"train_data_dir": MIRRORED, "caption_column": JOINED, "composed_share": 0.0,
-                       "stroke_tag_share": 0.0, "common_weight": 1.0},
+    "first exercise": {"train_data_dir": MIRRORED, "caption_column": JOINED, "composed_fraction": 0.0,
+                       "stroke_tag_fraction": 0.0, "frequent_kanji_weight": 1.0},
     "no mirroring": {"train_data_dir": PLAIN},
     "one meaning at a time": {"caption_column": "captions"},
-    "composed characters": {"composed_share": RECIPE.composed_share},
-    "stroke budget": {"stroke_tag_share": RECIPE.stroke_tag_share, "common_weight": RECIPE.common_weight},
+    "composed characters": {"composed_fraction": RECIPE.composed_fraction},
+    "stroke budget": {"stroke_tag_fraction": RECIPE.stroke_tag_fraction, "frequent_kanji_weight": RECIPE.frequent_kanji_weight},
 }
 
 
@@ -95,9 +95,9 @@ def compare(config: AblationConfig, stop: StopSignals) -> str:
 
 def _compare(config: AblationConfig, stop: StopSignals) -> str:
     arms = arm_settings(config)
-    exam = None
+    benchmark = None
     if not all(is_finished(arm.output_dir, arm) and _kept_report(arm, config) for arm in arms.values()):
-        exam = prepare(exam_settings(config))  # before hours of training: it names what is missing
+        benchmark = prepare(benchmark_settings(config))  # before hours of training: it names what is missing
     if not all(is_finished(arm.output_dir, arm) for arm in arms.values()):
         lay_untrained_base(base_folder(config), config.seed)
         lay_datasets(config.train_data_dir, config.output_dir)
@@ -105,7 +105,7 @@ def _compare(config: AblationConfig, stop: StopSignals) -> str:
     for number, (name, arm) in enumerate(arms.items(), 1):
         print(f"\n== arm {number} of {len(arms)}: {name}", flush=True)
         train(arm, stop)
-        reports[name] = _kept_report(arm, config) or examine(arm, config, exam)
+        reports[name] = _kept_report(arm, config) or examine(arm, config, benchmark)
     text = table(reports)
     results = {"settings": json.loads(json.dumps(asdict(config), default=str)),
                "arms": {name: {"settings": as_json(arms[name]), "report": report} for name, report in reports.items()}}
@@ -159,22 +159,22 @@ def lay_datasets(source: Path, output_dir: Path) -> None:
             (building / mark.name).write_text(origin, encoding="utf8")
 
 
-def exam_settings(config: AblationConfig, arm: TrainConfig | None = None) -> EvaluateConfig:
+def benchmark_settings(config: AblationConfig, arm: TrainConfig | None = None) -> EvaluateConfig:
     """How an arm is scored; without one, all sets that any arm is scored on."""
-    taught = arm is None or arm.stroke_tag_share > 0.0
+    taught = arm is None or arm.stroke_tag_fraction > 0.0
     return EvaluateConfig(
         model="" if arm is None else str(arm.output_dir), train_data_dir=config.train_data_dir, known=0,
         heldout=config.heldout, pairs=config.pairs, wild=config.wild, budget=config.budget if taught else 0,
         device=config.device, seed=config.seed)
 
 
-def examine(arm: TrainConfig, config: AblationConfig, exam: Exam) -> dict[str, Any]:
+def examine(arm: TrainConfig, config: AblationConfig, benchmark: Benchmark) -> dict[str, Any]:
     """Draw the example prompts and score a trained arm; the report is kept in its run folder."""
     draw_to_folder(_examples(arm, config))
-    settings = exam_settings(config, arm)
-    artist = Artist(load_model(settings.model), choose_device(settings.device), settings)
-    asked = {name: prompts for name, prompts in exam.prompts.items() if getattr(settings, name)}
-    report, _ = score(artist, replace(exam, prompts=asked))
+    settings = benchmark_settings(config, arm)
+    sampler = Sampler(load_model(settings.model), choose_device(settings.device), settings)
+    asked = {name: prompts for name, prompts in benchmark.prompts.items() if getattr(settings, name)}
+    report, _ = score(sampler, replace(benchmark, prompts=asked))
     write_text(arm.output_dir / "score.json", as_json_text({"training": finished_facts(arm), "report": report}))
     return _kept_report(arm, config)
 
@@ -243,7 +243,7 @@ def _examples(arm: TrainConfig, config: AblationConfig) -> GenerateConfig:
 
 def _example_files(arm: TrainConfig, config: AblationConfig) -> list[Path]:
     drawing = _examples(arm, config)
-    return [drawing.output / f"{order.stem}.png" for order in read_orders(drawing)]
+    return [drawing.output / f"{order.stem}.png" for order in read_requests(drawing)]
 
 
 def _kept_report(arm: TrainConfig, config: AblationConfig) -> dict[str, Any] | None:
@@ -251,7 +251,7 @@ def _kept_report(arm: TrainConfig, config: AblationConfig) -> dict[str, Any] | N
     try:
         kept = json.loads((arm.output_dir / "score.json").read_text(encoding="utf8"))
         same = (kept["training"] == finished_facts(arm) and kept["report"]["settings"] ==
-                json.loads(json.dumps(asdict(exam_settings(config, arm)), default=str)))
+                json.loads(json.dumps(asdict(benchmark_settings(config, arm)), default=str)))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return kept["report"] if same and all(path.is_file() for path in _example_files(arm, config)) else None

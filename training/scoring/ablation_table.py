@@ -13,7 +13,7 @@ SETS = ("pairs", "heldout", "wild")  # what every arm is scored on; `budget` whe
 def table(reports: Mapping[str, dict[str, Any]]) -> str:
     """The arms' figures, and those of real kanji, as a table in Markdown with a note on how sure they are."""
     real = next(iter(reports.values()))["real"]
-    head = ["arm", "legible by judge / second: pairs", "held out", "wild", "pairs: one part", "both parts",
+    head = ["arm", "well_formed by judge / second: pairs", "held out", "wild", "pairs: one part", "both parts",
             "held out: F1", f"strokes (Jouyou {real['strokes']['jouyou_mean']:.1f})", "off the budget"]
     rows = [_figures(f"{number} {name}", report["sets"]) for number, (name, report) in enumerate(reports.items(), 1)]
     rows.append(["real kanji, held out", "", _legible(real), "", "", "",
@@ -36,18 +36,18 @@ def _figures(name: str, sets: Mapping[str, dict[str, Any]]) -> list[str]:
         name, *(_legible(sets[key]) for key in SETS),
         *(beside_chance(pairs, key, ".0%") for key in ("one_part", "all_parts")),
         beside_chance(held_out, "f1", ".2f"), f"{strokes:.1f}",
-        f"{asked['budget_error']['value']:.1f} ({asked['budget_error_by_chance']:.1f})" if asked else "–"]
+        f"{asked['budget_error']['value']:.1f} ({asked['budget_error_shuffled_baseline']:.1f})" if asked else "–"]
 
 
 def _legible(figures: Mapping[str, Any]) -> str:
     """The shares that the two judges call well-formed, as in "60% / 75%"."""
-    shares = [figures[key]["value"] for key in ("legible", "second_legible") if key in figures]
+    shares = [figures[key]["value"] for key in ("well_formed", "control_well_formed") if key in figures]
     return " / ".join("–" if share is None else f"{share:.0%}" for share in shares)
 
 
 def _widest(reports: Mapping[str, dict[str, Any]]) -> float:
     """The largest distance between a share in the table and an end of its 95 % interval."""
     sets = [report["sets"] for report in reports.values()]
-    shares = [one[key]["legible"] for one in sets for key in SETS]
+    shares = [one[key]["well_formed"] for one in sets for key in SETS]
     shares += [one["pairs"]["meaning"][key] for one in sets for key in ("one_part", "all_parts")]
     return max(max(share["high"] - share["value"], share["value"] - share["low"]) for share in shares)

@@ -16,10 +16,20 @@ from tqdm import tqdm
 
 from common.device import choose_device
 from dataset.captioned_folder import DatasetError, Row, dataset_hash, read_dataset
-from generation.settings import DrawingSettings
+from generation.settings import SamplingSettings
 from models.pipelines import load_model, module_hash
 from recogniser.judge import JUDGE, SECOND, Judge
-from scoring.figures import Drawn, Real, balance, found_by_uses, part_found, score_real, score_set, share, very_parts
+from scoring.figures import (
+    Real,
+    ScoredSample,
+    balance,
+    exact_match,
+    found_by_frequency,
+    part_found,
+    score_real,
+    score_set,
+    share,
+)
 from scoring.prompt_sets import (
     SETS,
     Prompt,
@@ -36,7 +46,7 @@ BEST_OF_SETS = ("wild", "pairs")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(DrawingSettings):
+class EvaluateConfig(SamplingSettings):
     """Settings of an evaluation; the seed also decides which prompts are drawn."""
 
     train_data_dir: Path = Path("data/kanji")
@@ -80,7 +90,7 @@ SEEDS = {"known": 2, "heldout": 1, "pairs": 2, "wild": 4, "budget": 1}  # pictur
 
 
 @dataclass(frozen=True)
-class Exam:
+class Benchmark:
     """What a model is scored with: the prompts of each set, the judges, and the real characters to compare with.
 
     uses: how many training characters show a component, by meaning form.
@@ -94,17 +104,17 @@ class Exam:
     dataset_sha256: str
 
 
-def evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], dict[str, list[Drawn]]]:
+def evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], dict[str, list[ScoredSample]]]:
     """The report (JSON) and what was drawn, by set.
 
-    Raises BaseError, DatasetError, JudgeError or UserError where the model, the dataset, the recogniser or the device
+    Raises ModelError, DatasetError, JudgeError or UserError where the model, the dataset, the recogniser or the device
     cannot be had.
     """
-    artist = Artist(load_model(config.model, config.revision), choose_device(config.device), config)
-    return score(artist, prepare(config))
+    sampler = Sampler(load_model(config.model, config.revision), choose_device(config.device), config)
+    return score(sampler, prepare(config))
 
 
-def prepare(config: EvaluateConfig) -> Exam:
+def prepare(config: EvaluateConfig) -> Benchmark:
     """What these settings score a model with, whichever it is. Raises DatasetError or JudgeError."""
     judge = Judge.load(JUDGE, config.train_data_dir)
     second = Judge.load(SECOND, None) if SECOND.is_dir() else None
@@ -113,33 +123,33 @@ def prepare(config: EvaluateConfig) -> Exam:
         raise DatasetError(f"{config.train_data_dir}: no kanji set with held-out characters (train/ and test/), which "
                            "a score is held against. Make it with: python dataExtraction/main.py")
     prompts = choose_prompts(config, rows, held_out)
-    return Exam(prompts, judge, second, _real(judge, second, rows, held_out, config.seed),
+    return Benchmark(prompts, judge, second, _real(judge, second, rows, held_out, config.seed),
                 Counter(form for row in rows for form in row.forms), dataset_hash([*rows, *held_out]))
 
 
-def score(artist: Artist, exam: Exam) -> tuple[dict[str, Any], dict[str, list[Drawn]]]:
-    """Draw the exam's prompts and score what was drawn: the report (JSON) and the pictures, by set."""
-    config, judge, second = artist.config, exam.judge, exam.second
-    count = sum(len(asked) * SEEDS[name] for name, asked in exam.prompts.items())
+def score(sampler: Sampler, benchmark: Benchmark) -> tuple[dict[str, Any], dict[str, list[ScoredSample]]]:
+    """Draw the benchmark's prompts and score what was drawn: the report (JSON) and the pictures, by set."""
+    config, judge, second = sampler.config, benchmark.judge, benchmark.second
+    count = sum(len(asked) * SEEDS[name] for name, asked in benchmark.prompts.items())
     drawn = {}
     with tqdm(total=count, desc="drawing", unit="picture") as bar:
-        for name, asked in exam.prompts.items():
-            pictures = artist.draw(name, asked, SEEDS[name], bar)
+        for name, asked in benchmark.prompts.items():
+            pictures = sampler.draw(name, asked, SEEDS[name], bar)
             drawn[name] = _read(judge, second, pictures)
     report = {
-        "model": {"name": config.model, **artist.facts},
+        "model": {"name": config.model, **sampler.facts},
         "settings": json.loads(json.dumps(asdict(config), default=str)),
-        "dataset_sha256": exam.dataset_sha256,
+        "dataset_sha256": benchmark.dataset_sha256,
         "judge": judge.facts["held_out"], "judge_sha256": judge.facts["sha256"],
         "second_judge": None if second is None else second.facts["held_out"],
-        "real": score_real(exam.real, config.seed),
-        "sets": {name: score_set(pictures, exam.real, config.seed) for name, pictures in drawn.items()},
+        "real": score_real(benchmark.real, config.seed),
+        "sets": {name: score_set(pictures, benchmark.real, config.seed) for name, pictures in drawn.items()},
     }
     if "pairs" in drawn:
-        report["sets"]["pairs"] |= {"very_parts": very_parts(drawn["pairs"], config.seed),
-                                    "found_by_uses": found_by_uses(drawn["pairs"], exam.uses, config.seed)}
+        report["sets"]["pairs"] |= {"exact_match": exact_match(drawn["pairs"], config.seed),
+                                    "found_by_frequency": found_by_frequency(drawn["pairs"], benchmark.uses, config.seed)}
     if config.best_of > 1:
-        report["best_of"] = _best_of(config, exam.prompts, artist, judge, second)
+        report["best_of"] = _best_of(config, benchmark.prompts, sampler, judge, second)
     return report, drawn
 
 
@@ -155,7 +165,7 @@ def choose_prompts(config: EvaluateConfig, rows: Sequence[Row], held_out: Sequen
     return {name: makers[name]() for name in SETS if getattr(config, name)}
 
 
-class Artist:
+class Sampler:
     """The model that is scored."""
 
     def __init__(self, pipeline: Any, device: torch.device, config: EvaluateConfig) -> None:
@@ -182,10 +192,10 @@ def seed_of(seed: int, name: str, text: str, turn: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}:{name}:{text}:{turn}".encode()).digest()[:4], "little") >> 1
 
 
-def _read(judge: Judge, second: Judge | None, pictures: Sequence[tuple[Prompt, int, Image.Image]]) -> list[Drawn]:
+def _read(judge: Judge, second: Judge | None, pictures: Sequence[tuple[Prompt, int, Image.Image]]) -> list[ScoredSample]:
     images = [picture for *_, picture in pictures]
     others = second.look(images) if second else [None] * len(images)
-    return [Drawn(*one, reading, other)
+    return [ScoredSample(*one, reading, other)
             for one, reading, other in zip(pictures, judge.look(images), others, strict=True)]
 
 
@@ -205,14 +215,14 @@ def _open(rows: Sequence[Row]) -> list[Image.Image]:
     return pictures
 
 
-def _best_of(config: EvaluateConfig, prompts: dict[str, list[Prompt]], artist: Artist, judge: Judge,
+def _best_of(config: EvaluateConfig, prompts: dict[str, list[Prompt]], sampler: Sampler, judge: Judge,
              second: Judge | None) -> dict[str, Any]:
     """N = 1 beside the best of N for prompts of the two sets; the first judge chooses, the second only confirms."""
     gains: dict[str, Any] = {"n": config.best_of}
     for name in (name for name in BEST_OF_SETS if name in prompts):
         asked = prompts[name][:config.best_of_prompts]
         with tqdm(total=len(asked) * config.best_of, desc=f"best of {config.best_of}, {name}", unit="picture") as bar:
-            drawn = _read(judge, second, artist.draw(name, asked, config.best_of, bar))
+            drawn = _read(judge, second, sampler.draw(name, asked, config.best_of, bar))
         groups = [drawn[start:start + config.best_of] for start in range(0, len(drawn), config.best_of)]
         best = [group[judge.best([one.reading for one in group], group[0].prompt.strokes)] for group in groups]
         gains[name] = {"plain": _gain_figures([group[0] for group in groups], config.seed),
@@ -220,10 +230,10 @@ def _best_of(config: EvaluateConfig, prompts: dict[str, list[Prompt]], artist: A
     return gains
 
 
-def _gain_figures(drawn: Sequence[Drawn], seed: int) -> dict[str, Any]:
-    figures = {"legible": share(drawn, lambda one: one.reading.is_well_formed, seed)}
+def _gain_figures(drawn: Sequence[ScoredSample], seed: int) -> dict[str, Any]:
+    figures = {"well_formed": share(drawn, lambda one: one.reading.is_well_formed, seed)}
     if all(one.second is not None for one in drawn):
-        figures["second_legible"] = share(drawn, lambda one: one.second.is_well_formed, seed)
+        figures["control_well_formed"] = share(drawn, lambda one: one.second.is_well_formed, seed)
     with_answers = [one for one in drawn if one.prompt.answers]
     if with_answers:
         found = part_found(with_answers, seed)

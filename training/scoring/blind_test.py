@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from common.device import choose_device
 from dataset.captioned_folder import DatasetError, Row, load_picture, read_dataset
-from generation.settings import DrawingSettings
+from generation.settings import SamplingSettings
 from models.pipelines import load_model
 from recogniser.judge import JUDGE, Judge
 from scoring.prompt_sets import Prompt, pair_prompts, wild_prompts
@@ -26,7 +26,7 @@ PAGE = Path(__file__).with_name("blind_test_page.html")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlindTestConfig(DrawingSettings):
+class BlindTestConfig(SamplingSettings):
     """Settings of a blind test; the seed also decides which glyphs are shown, and in which order."""
 
     train_data_dir: Path = Path("data/kanji")
@@ -90,7 +90,7 @@ def page(glyphs: Sequence[Glyph], config: BlindTestConfig) -> str:
     """The page's HTML. The truth lies in it in base64, so that a glance at its source tells nothing."""
     truth = [{"real": glyph.real, "name": glyph.name, "seed": glyph.seed} for glyph in glyphs]
     settings = {"model": config.model, "seed": config.seed, "best_of": config.best_of, "steps": config.steps,
-                "guidance_scale": config.guidance_scale, "guided_share": config.guided_share}
+                "guidance_scale": config.guidance_scale, "guided_fraction": config.guided_fraction}
     data = {
         "glyphs": [_inline(glyph.picture) for glyph in glyphs],
         "truth": base64.b64encode(json.dumps(truth).encode()).decode(),

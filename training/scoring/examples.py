@@ -16,8 +16,8 @@ from common.image_grid import captioned_grid
 from common.quiet import known_noise_off
 from common.stop_signals import StopSignals
 from generation.drawing import GRID, draw, facts_of, model_facts, reading_facts, save_drawing
-from generation.request import read_orders, read_sections
-from generation.settings import DrawingSettings, GenerateConfig
+from generation.request import read_requests, read_sections
+from generation.settings import GenerateConfig, SamplingSettings
 from models.pipelines import load_model
 from recogniser.judge import DATASET, JUDGE, SECOND, Judge
 from scoring.examples_page import Example, PageFacts, Shown, write_page
@@ -30,7 +30,7 @@ PAGE = "index.html"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExamplesConfig(DrawingSettings):
+class ExamplesConfig(SamplingSettings):
     """Settings of a page of examples."""
 
     prompts_file: Path = Path("example_outputs/prompts.txt")
@@ -51,14 +51,14 @@ class ExamplesConfig(DrawingSettings):
 
     def drawing(self, prompts: Sequence[str]) -> GenerateConfig:
         """The settings under which generate.py draws the same pictures, one a prompt."""
-        shared = {field.name: getattr(self, field.name) for field in fields(DrawingSettings)}
+        shared = {field.name: getattr(self, field.name) for field in fields(SamplingSettings)}
         return GenerateConfig(prompts=tuple(prompts), output=self.output, **shared)
 
 
 def make(config: ExamplesConfig, signals: StopSignals) -> None:
     """Draw, read, and write the folder.
 
-    Raises UserError for a prompts file without prompts, one that cannot be read or a GPU that is not there, BaseError
+    Raises UserError for a prompts file without prompts, one that cannot be read or a GPU that is not there, ModelError
     for a model and JudgeError for a recogniser that cannot be had; the folder is as it was then.
     """
     sections = read_sections(config.prompts_file)
@@ -77,18 +77,18 @@ def make(config: ExamplesConfig, signals: StopSignals) -> None:
 def draw_examples(pipeline: StableDiffusionPipeline, drawing: GenerateConfig, best_of: int, judge: Judge,
                   second: Judge) -> Iterator[Example]:
     """For each prompt the picture itself and the judge's choice among `best_of` candidates, with their readings."""
-    orders = read_orders(drawing)
-    candidates = [order.candidate(number) for order in orders for number in range(best_of)]
+    requests = read_requests(drawing)
+    candidates = [request.candidate(number) for request in requests for number in range(best_of)]
     drawn = draw(pipeline, candidates, drawing)
-    for order in orders:
+    for request in requests:
         pictures = list(itertools.islice(drawn, best_of))
         readings = judge.look(pictures)
         chosen = judge.best(readings)
         first, best = (
-            Shown(order.candidate(number), number, stem, pictures[number], readings[number], look.is_well_formed)
-            for number, stem, look in zip((0, chosen), (order.stem, f"{order.stem}-best-of-{best_of}"),
+            Shown(request.candidate(number), number, stem, pictures[number], readings[number], look.is_well_formed)
+            for number, stem, look in zip((0, chosen), (request.stem, f"{request.stem}-best-of-{best_of}"),
                                           second.look([pictures[0], pictures[chosen]]), strict=True))
-        yield Example(order.words, first, best)
+        yield Example(request.words, first, best)
 
 
 def write_folder(config: ExamplesConfig, signals: StopSignals, sections: Sequence[tuple[str, Sequence[Example]]],
@@ -100,7 +100,7 @@ def write_folder(config: ExamplesConfig, signals: StopSignals, sections: Sequenc
         aside = Path(folder)
         for example in examples:
             for shown, best_of in ((example.first, 1), (example.best, config.best_of)):
-                facts = facts_of(shown.order, replace(drawing, best_of=best_of), model, reading_facts(shown.reading))
+                facts = facts_of(shown.request, replace(drawing, best_of=best_of), model, reading_facts(shown.reading))
                 save_drawing(shown.picture, aside, shown.stem, {**facts, "page": PAGE})
         save_image(captioned_grid([example.first.picture for example in examples],
                                     [example.words for example in examples], config.columns), aside / GRID)

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from PIL import Image
 
 from common.files import write_text
-from generation.request import Order
+from generation.request import ImageRequest
 from recogniser.judge import Reading
 
 TITLE = "Kanji that do not exist"
@@ -66,7 +66,7 @@ class Shown:
     confirmed: whether the second recogniser, which chooses nothing, calls it well-formed.
     """
 
-    order: Order
+    request: ImageRequest
     candidate: int
     stem: str
     picture: Image.Image

@@ -21,12 +21,12 @@ from recogniser.judge import Reading
 from scoring.prompt_sets import Prompt
 
 SHUFFLES = 5  # of the prompts, for the chance level
-USES = (1, 20, 40, 100)  # training characters that show a part: where the bands of `found_by_uses` begin
+USES = (1, 20, 40, 100)  # training characters that show a part: where the bands of `found_by_frequency` begin
 BALANCE = ("centre_x", "centre_y", "left_share", "top_share")  # each 0 to 1, of the picture's side or of its ink
 
 
 @dataclass(frozen=True)
-class Drawn:
+class ScoredSample:
     """A picture with the prompt and seed that it was drawn for, and what the judge, and the second one, read in it."""
 
     prompt: Prompt
@@ -62,8 +62,8 @@ def score_real(real: Real, seed: int) -> dict[str, Any]:
     """The held-out real characters by the same measures: what a perfect drawer would get, judge's faults and all."""
     found = [frozenset(part.original for part in reading.parts) for reading in real.held_out]
     return {
-        "legible": proportion(sum(reading.is_well_formed for reading in real.held_out), len(real.held_out)),
-        "second_legible": proportion(sum(reading.is_well_formed for reading in real.second_held_out),
+        "well_formed": proportion(sum(reading.is_well_formed for reading in real.held_out), len(real.held_out)),
+        "control_well_formed": proportion(sum(reading.is_well_formed for reading in real.second_held_out),
                                      len(real.second_held_out)),
         "meaning": {"f1": F1.of(found, real.held_out_forms).as_json(seed)},
         "strokes": {"jouyou_mean": float(np.mean(real.jouyou)) if real.jouyou else math.nan,
@@ -73,12 +73,12 @@ def score_real(real: Real, seed: int) -> dict[str, Any]:
     }
 
 
-def score_set(drawn: Sequence[Drawn], real: Real, seed: int) -> dict[str, Any]:
+def score_set(drawn: Sequence[ScoredSample], real: Real, seed: int) -> dict[str, Any]:
     """All figures of one set of prompts; which there are depends on what the prompts know of right answers."""
     figures = {
         "prompts": len(_by_prompt(drawn)),
         "pictures": len(drawn),
-        "legible": share(drawn, lambda one: one.reading.is_well_formed, seed),
+        "well_formed": share(drawn, lambda one: one.reading.is_well_formed, seed),
         "strokes": _strokes(drawn, real, seed),
         "balance": _balance(drawn, real),
         "novelty": _novelty(drawn, seed),
@@ -86,7 +86,7 @@ def score_set(drawn: Sequence[Drawn], real: Real, seed: int) -> dict[str, Any]:
         "diversity": _diversity(drawn),
     }
     if all(one.second is not None for one in drawn):
-        figures["second_legible"] = share(drawn, lambda one: one.second.is_well_formed, seed)
+        figures["control_well_formed"] = share(drawn, lambda one: one.second.is_well_formed, seed)
     if all(one.prompt.answers for one in drawn):
         figures["meaning"] = _meaning(drawn, seed)
         unseen = [one for one in drawn if not one.prompt.seen_as_part]
@@ -95,7 +95,7 @@ def score_set(drawn: Sequence[Drawn], real: Real, seed: int) -> dict[str, Any]:
     return figures
 
 
-def share(drawn: Sequence[Drawn], holds: Callable[[Drawn], bool], seed: int) -> dict[str, float]:
+def share(drawn: Sequence[ScoredSample], holds: Callable[[ScoredSample], bool], seed: int) -> dict[str, float]:
     """The share of pictures for which something holds: Wilson's interval, or a bootstrap over prompts."""
     groups = _by_prompt(drawn)
     if len(groups) == len(drawn):
@@ -103,21 +103,21 @@ def share(drawn: Sequence[Drawn], holds: Callable[[Drawn], bool], seed: int) -> 
     return {**bootstrap([np.mean([holds(one) for one in group]) for group in groups], seed), "n": len(drawn)}
 
 
-def part_found(drawn: Sequence[Drawn], seed: int) -> dict[str, dict[str, float]]:
+def part_found(drawn: Sequence[ScoredSample], seed: int) -> dict[str, dict[str, float]]:
     """Shares of pictures in which at least one, and all, of the parts of a right answer were found."""
-    def hits(one: Drawn, wanted: Callable[[frozenset[str], frozenset[str]], bool]) -> bool:
+    def hits(one: ScoredSample, wanted: Callable[[frozenset[str], frozenset[str]], bool]) -> bool:
         return any(wanted(answer, one.forms) for answer in one.prompt.answers)
 
     return {"one": share(drawn, lambda one: hits(one, lambda answer, found: bool(answer & found)), seed),
             "all": share(drawn, lambda one: hits(one, lambda answer, found: answer <= found), seed)}
 
 
-def very_parts(drawn: Sequence[Drawn], seed: int) -> dict[str, float]:
-    """Share of pictures with all components of the first answer: of a pair its own two, no namesakes of theirs."""
+def exact_match(drawn: Sequence[ScoredSample], seed: int) -> dict[str, float]:
+    """Share of pictures with all components of the first answer: of a pair its own two, no homonyms of theirs."""
     return share(drawn, lambda one: one.prompt.answers[0] <= one.forms, seed)
 
 
-def found_by_uses(drawn: Sequence[Drawn], uses: Mapping[str, int], seed: int) -> list[dict[str, float]]:
+def found_by_frequency(drawn: Sequence[ScoredSample], uses: Mapping[str, int], seed: int) -> list[dict[str, float]]:
     """How often the parts of the first answer were found, by how many training characters show them.
 
     Of each band of USES that a part falls into: `uses`, where it begins, and the mean over its parts of the share of
@@ -148,26 +148,26 @@ def balance(pictures: Sequence[Image.Image]) -> np.ndarray:
     return rows
 
 
-def _meaning(drawn: Sequence[Drawn], seed: int) -> dict[str, Any]:
+def _meaning(drawn: Sequence[ScoredSample], seed: int) -> dict[str, Any]:
     """Component F1 by meaning form in any slot, and parts found; each beside its mean over shuffled prompts.
 
     Where the prompts have only lists of which any component fits, whether one was found is all that can be said.
     """
     shuffled = [_shuffled(drawn, seed + turn) for turn in range(SHUFFLES)]
     found = part_found(drawn, seed)
-    one_by_chance = float(np.mean([part_found(other, seed)["one"]["value"] for other in shuffled]))
+    one_shuffled_baseline = float(np.mean([part_found(other, seed)["one"]["value"] for other in shuffled]))
     if any(one.prompt.any_fits for one in drawn):
-        return {"one_part": found["one"], "one_part_by_chance": one_by_chance}
+        return {"one_part": found["one"], "one_part_shuffled_baseline": one_shuffled_baseline}
     return {
         "f1": _f1(drawn).as_json(seed),
-        "f1_by_chance": float(np.mean([_f1(other).value for other in shuffled])),
+        "f1_shuffled_baseline": float(np.mean([_f1(other).value for other in shuffled])),
         "one_part": found["one"], "all_parts": found["all"],
-        "one_part_by_chance": one_by_chance,
-        "all_parts_by_chance": float(np.mean([part_found(other, seed)["all"]["value"] for other in shuffled])),
+        "one_part_shuffled_baseline": one_shuffled_baseline,
+        "all_parts_shuffled_baseline": float(np.mean([part_found(other, seed)["all"]["value"] for other in shuffled])),
     }
 
 
-def _f1(drawn: Sequence[Drawn]) -> F1:
+def _f1(drawn: Sequence[ScoredSample]) -> F1:
     """F1 against the best of each prompt's right answers, counted by prompt."""
     counts = []
     for group in _by_prompt(drawn):
@@ -181,17 +181,17 @@ def _counts(found: frozenset[str], true: frozenset[str]) -> tuple[int, int, int]
     return len(found & true), len(found - true), len(true - found)
 
 
-def _shuffled(drawn: Sequence[Drawn], seed: int) -> list[Drawn]:
+def _shuffled(drawn: Sequence[ScoredSample], seed: int) -> list[ScoredSample]:
     """The same pictures, each set of pictures under another prompt of the set."""
     groups = _by_prompt(drawn)
     order = list(range(len(groups)))
     random.Random(seed).shuffle(order)
     other = dict(zip(order, order[1:] + order[:1], strict=True))  # one cycle: no prompt keeps its pictures
-    return [Drawn(groups[other[place]][0].prompt, one.seed, one.picture, one.reading, one.second)
+    return [ScoredSample(groups[other[place]][0].prompt, one.seed, one.picture, one.reading, one.second)
             for place, group in enumerate(groups) for one in group]
 
 
-def _strokes(drawn: Sequence[Drawn], real: Real, seed: int) -> dict[str, Any]:
+def _strokes(drawn: Sequence[ScoredSample], real: Real, seed: int) -> dict[str, Any]:
     counts = [one.reading.strokes for one in drawn]
     figures = {"mean": bootstrap(counts, seed), "histogram": _histogram(counts),
                "wasserstein_to_jouyou": wasserstein(counts, real.jouyou)}
@@ -199,7 +199,7 @@ def _strokes(drawn: Sequence[Drawn], real: Real, seed: int) -> dict[str, Any]:
     if asked:
         figures["budget_error"] = bootstrap(asked, seed)
         budgets = [one.prompt.strokes for one in drawn if one.prompt.strokes is not None]
-        figures["budget_error_by_chance"] = float(np.mean(np.abs(np.subtract.outer(counts, budgets))))
+        figures["budget_error_shuffled_baseline"] = float(np.mean(np.abs(np.subtract.outer(counts, budgets))))
     return figures
 
 
@@ -210,12 +210,12 @@ def _histogram(counts: Sequence[float], most: int = 30) -> list[int]:
     return np.bincount(np.clip(np.rint(counts).astype(int), 0, most), minlength=most + 1).tolist()
 
 
-def _balance(drawn: Sequence[Drawn], real: Real) -> dict[str, float]:
+def _balance(drawn: Sequence[ScoredSample], real: Real) -> dict[str, float]:
     own = balance([one.picture for one in drawn])
     return {name: wasserstein(own[:, axis], real.held_out_balance[:, axis]) for axis, name in enumerate(BALANCE)}
 
 
-def _novelty(drawn: Sequence[Drawn], seed: int) -> dict[str, Any]:
+def _novelty(drawn: Sequence[ScoredSample], seed: int) -> dict[str, Any]:
     figures = {"copies": share(drawn, lambda one: one.reading.is_copy, seed),
                "likeness": bootstrap([one.reading.likeness for one in drawn], seed)}
     if any(one.prompt.literals for one in drawn):
@@ -224,7 +224,7 @@ def _novelty(drawn: Sequence[Drawn], seed: int) -> dict[str, Any]:
     return figures
 
 
-def _frechet(drawn: Sequence[Drawn], real: Real, seed: int) -> dict[str, float]:
+def _frechet(drawn: Sequence[ScoredSample], real: Real, seed: int) -> dict[str, float]:
     """The distance to the held-out real characters, beside that of as many real training characters."""
     held_out, train = _embeddings(real.held_out), _embeddings(real.train)
     picks = np.random.default_rng(seed).permutation(len(train))[:len(drawn)]
@@ -232,9 +232,9 @@ def _frechet(drawn: Sequence[Drawn], real: Real, seed: int) -> dict[str, float]:
             "floor": frechet(train[picks], held_out), "floor_characters": len(picks)}
 
 
-def _diversity(drawn: Sequence[Drawn]) -> dict[str, float]:
+def _diversity(drawn: Sequence[ScoredSample]) -> dict[str, float]:
     """Mean distance (1 - cosine) of two pictures of one prompt, beside that of two prompts' first pictures."""
-    def spread(group: Sequence[Drawn]) -> float:
+    def spread(group: Sequence[ScoredSample]) -> float:
         vectors = _embeddings([one.reading for one in group])
         count = len(vectors)
         return float(1.0 - (np.square(vectors.sum(0)).sum() - count) / (count * (count - 1)))
@@ -249,8 +249,8 @@ def _embeddings(readings: Sequence[Reading]) -> np.ndarray:
     return torch.stack([reading.embedding for reading in readings]).double().numpy()
 
 
-def _by_prompt(drawn: Sequence[Drawn]) -> list[list[Drawn]]:
-    groups: dict[tuple[str, int | None], list[Drawn]] = {}
+def _by_prompt(drawn: Sequence[ScoredSample]) -> list[list[ScoredSample]]:
+    groups: dict[tuple[str, int | None], list[ScoredSample]] = {}
     for one in drawn:
         groups.setdefault((one.prompt.text, one.prompt.strokes), []).append(one)
     return list(groups.values())

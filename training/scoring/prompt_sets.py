@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common.paths import TRAINING_DIR
-from dataset.captioned_folder import DatasetError, Row, form_of, forms_alike, namesakes
+from dataset.captioned_folder import DatasetError, Row, form_of, forms_alike, homonyms
 from dataset.captions import with_stroke_tag
 
 WILD_FILE = TRAINING_DIR / "prompts" / "wild.txt"
@@ -67,7 +67,7 @@ def pair_prompts(folder: Path, count: int, seed: int, rows: Sequence[Row] = ()) 
     The first answer of each is its own two components. Each may also be another of the same name in `rows`, those that
     are trained on: a prompt says "ward", not which of 区 and 區.
     """
-    path, named = folder / "heldout_pairs.jsonl", namesakes(rows)
+    path, named = folder / "heldout_pairs.jsonl", homonyms(rows)
     try:
         lines = [json.loads(line) for line in path.read_text(encoding="utf8").splitlines() if line.strip()]
         pairs = [Prompt(line["text"], _either(line["components"], named)) for line in lines]

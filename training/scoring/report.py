@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from common.files import write_text
-from scoring.figures import Drawn
+from scoring.figures import ScoredSample
 from scoring.report_page import write_page
 
 
-def write_report(folder: Path, report: dict[str, Any], drawn: dict[str, Sequence[Drawn]]) -> Path:
+def write_report(folder: Path, report: dict[str, Any], drawn: dict[str, Sequence[ScoredSample]]) -> Path:
     """Write report.json and report.html into a folder; returns the page's path. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "report.json", as_json_text(report))

@@ -15,7 +15,7 @@ from PIL import Image
 
 from common.files import write_text
 from recogniser.judge import Reading
-from scoring.figures import Drawn
+from scoring.figures import ScoredSample
 
 PICTURE_SIDE = 96  # px of a picture on the page
 GREYS = 16  # levels that it keeps; what a page of thousands weighs depends on it
@@ -46,7 +46,7 @@ svg text{font:12px system-ui,sans-serif;fill:var(--soft)}
 """.strip()
 
 
-def write_page(path: Path, report: dict[str, Any], drawn: dict[str, Sequence[Drawn]]) -> None:
+def write_page(path: Path, report: dict[str, Any], drawn: dict[str, Sequence[ScoredSample]]) -> None:
     """Write the page; it fetches nothing, from nowhere."""
     sections = "".join(_set_section(name, figures, drawn[name], report) for name, figures in report["sets"].items())
     name = html.escape(str(report["model"]["name"]))
@@ -87,16 +87,16 @@ def _judge_section(report: dict[str, Any]) -> str:
 
 
 def _overview(report: dict[str, Any]) -> str:
-    head = ("pictures", "legible", "legible, second judge", "one part found", "all parts found", "component F1",
+    head = ("pictures", "well_formed", "well_formed, second judge", "one part found", "all parts found", "component F1",
             "strokes", "copies", "Fréchet distance", "diversity")
     real = report["real"]
-    rows = [("real", ["", _figure(real["legible"], "share"), _figure(real["second_legible"], "share"), "", "",
+    rows = [("real", ["", _figure(real["well_formed"], "share"), _figure(real["control_well_formed"], "share"), "", "",
                       _figure(real["meaning"]["f1"], "plain"), f"{real['strokes']['jouyou_mean']:.1f} <small>Jouyou"
                       "</small>", "", "", ""])]
     for name, figures in report["sets"].items():
         rows.append((name, [
-            str(figures["pictures"]), _figure(figures["legible"], "share"),
-            _figure(figures.get("second_legible"), "share"),
+            str(figures["pictures"]), _figure(figures["well_formed"], "share"),
+            _figure(figures.get("control_well_formed"), "share"),
             *_meaning_cells(figures.get("meaning") or {}),
             _figure(figures["strokes"]["mean"], "plain"), _figure(figures["novelty"]["copies"], "share"),
             f"{_number(figures['frechet']['distance'], 3)} <small>floor {_number(figures['frechet']['floor'], 3)}"
@@ -110,13 +110,13 @@ def _overview(report: dict[str, Any]) -> str:
                    for name, cells in rows)
     return ("<div class='wide'><table><tr><th></th>" + "".join(f"<th>{word}</th>" for word in head)
             + f"</tr>{body}</table></div><p class='soft'>Chance: the same pictures under other prompts of the set. "
-            "Copy: as like an existing kanji as a redrawn kanji is to its original. Fréchet distance: in the judge's "
+            "Copy: as like an existing kanji as a vae_reconstructed kanji is to its original. Fréchet distance: in the judge's "
             "embedding, to held-out real kanji; its floor is that of as many real training kanji. Diversity: between "
             "seeds of one prompt, of that between prompts.</p>")
 
 
 def _meaning_cells(meaning: dict[str, Any]) -> list[str]:
-    return [_beside_chance(meaning, name, f"{name}_by_chance", kind)
+    return [_beside_chance(meaning, name, f"{name}_shuffled_baseline", kind)
             for name, kind in (("one_part", "share"), ("all_parts", "share"), ("f1", "plain"))]
 
 
@@ -129,27 +129,27 @@ def _best_of(report: dict[str, Any]) -> str:
         for which, title in (("plain", "N = 1"), ("best", f"best of {gains['n']}")):
             figures = gains[name][which]
             cells = "".join(f"<td>{_figure(figures.get(key), 'share')}</td>"
-                            for key in ("legible", "second_legible", "one_part", "all_parts"))
+                            for key in ("well_formed", "control_well_formed", "one_part", "all_parts"))
             rows.append(f"<tr><td>{name}, {title}</td>{cells}</tr>")
     return ("<h3>Best of N</h3><p>The judge chooses, so its own figure is no proof; the second judge never chooses.</p>"
-            "<table><tr><th></th><th>legible</th><th>legible, second judge</th><th>one part found</th>"
+            "<table><tr><th></th><th>well_formed</th><th>well_formed, second judge</th><th>one part found</th>"
             f"<th>all parts found</th></tr>{''.join(rows)}</table>")
 
 
-def _set_section(name: str, figures: dict[str, Any], drawn: Sequence[Drawn], report: dict[str, Any]) -> str:
+def _set_section(name: str, figures: dict[str, Any], drawn: Sequence[ScoredSample], report: dict[str, Any]) -> str:
     strokes = figures["strokes"]
     extra = ""
     if "budget_error" in strokes:
         extra = (f"<p>Strokes off the budget by {_figure(strokes['budget_error'], 'plain')} in the mean; by chance "
-                 f"{_number(strokes['budget_error_by_chance'], 1)}.</p>")
+                 f"{_number(strokes['budget_error_shuffled_baseline'], 1)}.</p>")
     if "nearest_is_the_kanji_meant" in figures["novelty"]:
         extra += (f"<p>The nearest real kanji is the one meant: "
                   f"{_figure(figures['novelty']['nearest_is_the_kanji_meant'], 'share')}.</p>")
-    if "very_parts" in figures:
+    if "exact_match" in figures:
         extra += ("<p>Any component of the name that was asked for counts. Both of the very components that were "
-                  f"meant: {_figure(figures['very_parts'], 'share')}.</p>")
-    if "found_by_uses" in figures:
-        bands = figures["found_by_uses"]
+                  f"meant: {_figure(figures['exact_match'], 'share')}.</p>")
+    if "found_by_frequency" in figures:
+        bands = figures["found_by_frequency"]
         extra += ("<table><tr><th>training characters that show a part</th>"
                   + "".join(f"<th>{band['uses']} or more</th>" for band in bands) + "</tr><tr><td>found where asked for"
                   "</td>" + "".join(f"<td>{_figure(band, 'share')} <small>{band['n']} parts</small></td>"
@@ -166,7 +166,7 @@ def _set_section(name: str, figures: dict[str, Any], drawn: Sequence[Drawn], rep
             f"<div class='glyphs'>{glyphs}</div></details>")
 
 
-def _glyph(one: Drawn) -> str:
+def _glyph(one: ScoredSample) -> str:
     reading = one.reading
     refused = "" if reading.is_well_formed else " class='refused'"
     near = f"<img class='near' alt='{html.escape(reading.nearest or '')}' title='nearest real kanji' src='" + (
@@ -215,8 +215,8 @@ def _histogram(own: Sequence[int], jouyou: Sequence[int]) -> str:
 def _beside_chance(figures: dict[str, Any], key: str, chance: str, kind: str) -> str:
     if key not in figures:
         return ""
-    by_chance = f"{figures[chance]:.0%}" if kind == "share" else f"{figures[chance]:.2f}"
-    return f"{_figure(figures[key], kind)} <small>chance {by_chance}</small>"
+    shuffled_baseline = f"{figures[chance]:.0%}" if kind == "share" else f"{figures[chance]:.2f}"
+    return f"{_figure(figures[key], kind)} <small>chance {shuffled_baseline}</small>"
 
 
 def _figure(figure: dict[str, float] | None, kind: str) -> str:

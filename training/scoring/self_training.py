@@ -22,7 +22,7 @@ from common.quiet import known_noise_off
 from common.stop_signals import StopSignals
 from dataset.captioned_folder import Row, read_dataset
 from generation.drawing import model_facts
-from generation.settings import DrawingSettings
+from generation.settings import SamplingSettings
 from models.pipelines import load_model
 from recogniser.judge import Judge, Reading
 from scoring.prompt_sets import Prompt, jouyou_strokes, known_prompts, pair_prompts, wild_prompts
@@ -37,7 +37,7 @@ TWO_WORDS = 0.25  # share of the words' prompts that name two
 TAGGED = 0.5  # share of the prompts that name a number of strokes
 STROKES_OFF = 1  # by so many a good drawing may miss the number
 PLAIN = 2 / 3  # share of everyday characters that have no more strokes than a good drawing of words that name none
-LEAST_LETTERS = 3  # of a word
+MIN_LETTERS = 3  # of a word
 DRAWN = "drawn.jsonl"  # what was drawn so far, a line each
 GOOD, OFF, DOUBTFUL, BAD = "good", "off", "doubtful", "bad"  # what a recogniser finds of a drawing
 DRAWING, REJECTED = "drawn", "rejected"  # the kinds of rows
@@ -45,7 +45,7 @@ UNLIMITED = 10**9
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelfTrainingConfig(DrawingSettings):
+class SelfTrainingConfig(SamplingSettings):
     """Settings of a set of the model's own drawings."""
 
     recogniser: Path
@@ -62,21 +62,21 @@ class SelfTrainingConfig(DrawingSettings):
     """Prompts that are captions of composed characters: two concepts."""
     drawings: int = 2
     """Drawings of each prompt, of which some may be good and others not."""
-    least_well_formed: float = 0.995
+    min_well_formed: float = 0.995
     """Probability of being well-formed, 0 to 1, from which on a drawing is good, but at least the recogniser's own."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their ranges. Raises ValueError naming the flag."""
         super().__post_init__()
         self.require_at_least({"words": 0, "meanings": 0, "pairs": 0, "drawings": 1})
-        if not 0.0 <= self.least_well_formed < 1.0:
-            raise ValueError(f"--least_well_formed {self.least_well_formed}: must be between 0 and 1")
+        if not 0.0 <= self.min_well_formed < 1.0:
+            raise ValueError(f"--min_well_formed {self.min_well_formed}: must be between 0 and 1")
         if not self.words + self.meanings + self.pairs:
             raise ValueError("--words 0, --meanings 0 and --pairs 0: there is nothing to draw")
 
 
 @dataclass(frozen=True)
-class Order:
+class SampleRequest:
     """One picture to draw. The prompt's `answers` say which parts would be right; without any, all are.
 
     group: the prompt's number, which its drawings share; kind: "words", "meanings" or "pairs"; most_strokes: of a good
@@ -89,7 +89,7 @@ class Order:
     kind: str
     most_strokes: int | None = None
 
-    def verdict(self, reading: Reading, least_well_formed: float) -> str:
+    def verdict(self, reading: Reading, min_well_formed: float) -> str:
         """What the reading says of a drawing: GOOD, OFF where only the strokes fail, DOUBTFUL (hardly good), or BAD."""
         found = frozenset(part.original for part in reading.parts)
         shown = [answer <= found if self.kind == "pairs" else answer & found for answer in self.prompt.answers]
@@ -97,7 +97,7 @@ class Order:
         in_budget = abs(strokes - budget) <= STROKES_OFF if budget else strokes <= (self.most_strokes or strokes)
         if not reading.is_well_formed or (shown and not any(shown)):
             return BAD
-        if reading.well_formed >= least_well_formed:
+        if reading.well_formed >= min_well_formed:
             return GOOD if in_budget else OFF
         return DOUBTFUL if in_budget else BAD
 
@@ -105,7 +105,7 @@ class Order:
 def make_set(config: SelfTrainingConfig, stop: StopSignals) -> dict[str, Any]:
     """Draw what is still to be drawn and write the set; returns its manifest.
 
-    Raises BaseError, DatasetError, JudgeError or UserError where the model, the dataset, the recogniser or the device
+    Raises ModelError, DatasetError, JudgeError or UserError where the model, the dataset, the recogniser or the device
     cannot be had, or where the folder holds something else; nothing is written then.
     """
     recogniser = Judge.load(config.recogniser, dataset=None)
@@ -116,14 +116,14 @@ def make_set(config: SelfTrainingConfig, stop: StopSignals) -> dict[str, Any]:
     if config.output.exists():
         return _finished(config.output, facts)
     rows, held_out = read_dataset(config.train_data_dir), read_dataset(config.train_data_dir, "test")
-    orders = choose_orders(config, pipeline.tokenizer, rows, held_out)
-    if not orders:
+    requests = choose_requests(config, pipeline.tokenizer, rows, held_out)
+    if not requests:
         raise UserError(f"{config.train_data_dir} and the text encoder's vocabulary give no word to draw")
     building = config.output.with_name(f".{config.output.name}.part")
     done = _begin(building, facts)
     with (building / DRAWN).open("a", encoding="utf8") as log, tqdm(
-            total=len(orders), initial=len(done), desc="drawing", unit="picture") as bar:
-        for lines in _draw(pipeline, recogniser, orders, len(done), config, device, building):
+            total=len(requests), initial=len(done), desc="drawing", unit="picture") as bar:
+        for lines in _draw(pipeline, recogniser, requests, len(done), config, device, building):
             with stop.deferred():
                 log.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
                 log.flush()
@@ -141,8 +141,8 @@ def said_of(manifest: Mapping[str, Any], output: Path) -> str:
             "--output_dir runs/tiny-own")
 
 
-def choose_orders(config: SelfTrainingConfig, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row],
-                  held_out: Sequence[Row]) -> list[Order]:
+def choose_requests(config: SelfTrainingConfig, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row],
+                  held_out: Sequence[Row]) -> list[SampleRequest]:
     """What to draw, in the order in which it is drawn, a prompt's drawings together: a function of the seed."""
     draw = random.Random(config.seed)
     asked = {prompt.text.lower() for prompt in pair_prompts(config.train_data_dir, UNLIMITED, 0)}
@@ -163,13 +163,13 @@ def choose_orders(config: SelfTrainingConfig, tokenizer: PreTrainedTokenizerBase
     prompts += [("meanings", prompt) for prompt in _cycled(meanings, config.meanings, draw)]
     prompts += [("pairs", prompt) for prompt in _cycled(pairs, config.pairs, draw)]
     draw.shuffle(prompts)
-    orders = []
+    requests = []
     for group, (kind, prompt) in enumerate(prompts):
         strokes = min(draw.choices(budgets, k=2 if kind == "words" else 1))
         ordered = replace(prompt, strokes=strokes if draw.random() < TAGGED else None)
-        orders += [Order(ordered, draw.getrandbits(62), group, kind, plain if kind == "words" else None)
+        requests += [SampleRequest(ordered, draw.getrandbits(62), group, kind, plain if kind == "words" else None)
                    for _ in range(config.drawings)]
-    return orders
+    return requests
 
 
 def vocabulary(tokenizer: PreTrainedTokenizerBase) -> list[str]:
@@ -178,23 +178,23 @@ def vocabulary(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     tokens = [token for token, _ in numbers]
     if any(token.endswith("</w>") for token in tokens):
         tokens = [token.removesuffix("</w>") for token in tokens if token.endswith("</w>")]
-    return [token for token in tokens if len(token) >= LEAST_LETTERS and re.fullmatch("[a-z]+", token)]
+    return [token for token in tokens if len(token) >= MIN_LETTERS and re.fullmatch("[a-z]+", token)]
 
 
-def _draw(pipeline: StableDiffusionPipeline, recogniser: Judge, orders: Sequence[Order], done: int,
+def _draw(pipeline: StableDiffusionPipeline, recogniser: Judge, requests: Sequence[SampleRequest], done: int,
           config: SelfTrainingConfig, device: torch.device, folder: Path) -> Iterator[list[dict[str, Any]]]:
-    """Draw the orders from number `done` on; for each batch a line an order. The pictures are saved first."""
-    orders = orders[done:]
-    waiting = enumerate(orders, done)
-    for pictures in config.draw(pipeline, [order.prompt.asked for order in orders],
-                                [order.seed for order in orders], lambda: autocast(device)):
+    """Draw the requests from number `done` on; for each batch a line an request. The pictures are saved first."""
+    requests = requests[done:]
+    waiting = enumerate(requests, done)
+    for pictures in config.draw(pipeline, [request.prompt.asked for request in requests],
+                                [request.seed for request in requests], lambda: autocast(device)):
         lines = []
-        for picture, reading, (number, order) in zip(pictures, recogniser.look(pictures), waiting, strict=False):
+        for picture, reading, (number, request) in zip(pictures, recogniser.look(pictures), waiting, strict=False):
             name = f"{number:06d}.png"
             picture.save(folder / name)
-            lines.append({"kind": order.kind, "group": order.group,
-                          "verdict": order.verdict(reading, config.least_well_formed), "file_name": name,
-                          "text": order.prompt.text, "asked": order.prompt.asked,
+            lines.append({"kind": request.kind, "group": request.group,
+                          "verdict": request.verdict(reading, config.min_well_formed), "file_name": name,
+                          "text": request.prompt.text, "asked": request.prompt.asked,
                           "strokes": max(1, round(reading.strokes))})
         yield lines
 
@@ -286,7 +286,7 @@ def _refuse_others(folder: Path, there: dict[str, Any], facts: dict[str, Any]) -
 
 
 def _cycled(things: Sequence[Any], count: int, draw: random.Random) -> list[Any]:
-    """`count` of the things in random order, each as often as any other."""
+    """`count` of the things in random request, each as often as any other."""
     chosen: list[Any] = []
     while things and len(chosen) < count:
         chosen += draw.sample(things, min(len(things), count - len(chosen)))

@@ -30,7 +30,7 @@ class TrainConfig:
     held_out_prompts: Path | None = None
     """A heldout_pairs.jsonl of another set, such as data/kanji's: rows with a caption that is one of its prompts are
     left out, so that the score on them stays one of what was never seen."""
-    recogniser: Path | None = None
+    reward_model: Path | None = None
     """The folder of a recogniser of a seed of its own, train_recogniser.py's weights/: lets it look at drawings as they
     are ended, own ones (of extra_data_dir) and those for captions of known components, and trains on its gradient."""
     output_dir: Path = Path("runs/tiny")
@@ -45,20 +45,20 @@ class TrainConfig:
     """Side of the training pictures in pixels, a multiple of 8; pictures are scaled to it, never cropped or flipped."""
     caption_dropout: float = 0.1
     """Share of the samples trained without a caption, 0 to 1; what guidance needs."""
-    stroke_tag_share: float = 0.5
+    stroke_tag_fraction: float = 0.5
     """Share of the captions that carry the stroke count (", 8 strokes"), 0 to 1, where the set has counts."""
-    composed_share: float = 0.5
+    composed_fraction: float = 0.5
     """Share of composed characters in what is drawn, 0 to 1, where the set has them."""
-    part_balance: float = 0.0
+    rare_component_exponent: float = 0.0
     """How much more often composed characters of rare components are drawn: 0 not, 1 in proportion to their rarity."""
-    one_part_share: float = 0.0
+    single_component_fraction: float = 0.0
     """Share of composed characters' captions with a stroke count that name one component alone ("horse, 14 strokes"), 0
     to 1: teaches to heed the count where the words leave it open."""
-    extra_share: float = 0.2
+    extra_fraction: float = 0.2
     """Share of the other folders' pictures in what is drawn, above 0 and below 1; each of them as often as another."""
-    recogniser_weight: float = 0.2
+    reward_weight: float = 0.2
     """Weight of what the recogniser thinks beside the diffusion loss."""
-    common_weight: float = 3.0
+    frequent_kanji_weight: float = 3.0
     """How many times as often a character of everyday use is drawn as a rare one; 1 turns the whole lean off."""
     timestep_bias_strategy: Literal["none", "earlier", "later", "range"] = "none"
     """Draw some timesteps more often: `later`, the noisier ones, where the caption decides what appears; `range`, those
@@ -164,13 +164,13 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Refuse values outside their ranges. Raises ValueError naming the flag."""
         for name in ("train_batch_size", "gradient_accumulation_steps", "max_train_steps", "checkpointing_steps",
-                     "num_inference_steps", "logging_steps", "common_weight"):
+                     "num_inference_steps", "logging_steps", "frequent_kanji_weight"):
             _require(1 <= getattr(self, name) < math.inf, name, getattr(self, name), "at least 1")
-        for name in ("caption_dropout", "stroke_tag_share", "composed_share", "part_balance", "one_part_share",
+        for name in ("caption_dropout", "stroke_tag_fraction", "composed_fraction", "rare_component_exponent", "single_component_fraction",
                      "timestep_bias_portion", "ema_decay", "adam_beta1", "adam_beta2", "muon_momentum"):
             _require(0.0 <= getattr(self, name) <= 1.0, name, getattr(self, name), "between 0 and 1")
         for name in ("learning_rate", "timestep_bias_multiplier", "max_grad_norm", "adam_epsilon",
-                     "recogniser_weight"):
+                     "reward_weight"):
             _require(0.0 < getattr(self, name) < math.inf, name, getattr(self, name), "above 0")
         for name in ("lr_warmup_steps", "lr_cooldown_steps", "validation_steps", "cache_budget", "noise_offset",
                      "adam_weight_decay", "guidance_scale", "timestep_bias_begin", "seed"):
@@ -180,7 +180,7 @@ class TrainConfig:
             _require(value is None or value > 0, name, value, "above 0")
         _require(self.timestep_bias_begin < self.timestep_bias_end, "timestep_bias_end", self.timestep_bias_end,
                  f"above --timestep_bias_begin {self.timestep_bias_begin}")
-        _require(0.0 < self.extra_share < 1.0, "extra_share", self.extra_share, "above 0 and below 1")
+        _require(0.0 < self.extra_fraction < 1.0, "extra_fraction", self.extra_fraction, "above 0 and below 1")
         _require(self.optimizer != "muon" or (self.lora_rank is None and self.mixed_precision != "fp16"), "optimizer",
                  self.optimizer, "adamw for a LoRA (--lora_rank) and under --mixed_precision fp16")
         _require(self.resolution > 0 and self.resolution % 8 == 0, "resolution", self.resolution, "a multiple of 8")
@@ -194,7 +194,7 @@ FREE_AT_RESUME = frozenset({
     "checkpoints_total_limit", "resume_from_checkpoint", "validation_prompts", "validation_steps",
     "num_inference_steps", "guidance_scale", "logging_steps", "report_to", "save_precision", "push_to_hub",
     "push_dataset", "hub_model_id", "dry_run", "train_data_dir", "extra_data_dir",
-    "recogniser", "held_out_prompts",
+    "reward_model", "held_out_prompts",
 })
 
 

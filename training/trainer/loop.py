@@ -19,7 +19,7 @@ from common.errors import UserError
 from common.files import write_text
 from common.quiet import known_noise_off
 from common.stop_signals import Stopped, StopSignals
-from dataset.batch_plan import Draws
+from dataset.batch_plan import BatchPlan
 from dataset.batches import Batch, Batches
 from dataset.cache import encode_rows
 from dataset.captioned_folder import Row, dataset_hash
@@ -31,10 +31,10 @@ from trainer.compile_check import refuse_other_gradients
 from trainer.config import TrainConfig, as_json
 from trainer.diffusion_loss import DiffusionLoss
 from trainer.resume import find_checkpoint
-from trainer.reward_loss import RecogniserLoss
+from trainer.reward_loss import RewardLoss
 from trainer.run_folder import FINISHED, RunFolder, finished_facts, peak_memory_gb
 from trainer.sample_grid import Validation
-from trainer.train_state import PRECISIONS, Learner
+from trainer.train_state import PRECISIONS, TrainState
 
 with known_noise_off():
     from accelerate import Accelerator
@@ -54,19 +54,19 @@ class TrainingRun:
 
         `run` is the open run folder in the main process and None in the others; `extra` are the rows to mix in.
         """
-        weights = with_extra(row_weights(rows, config.composed_share, config.common_weight, config.part_balance),
-                             len(extra), config.extra_share)
+        weights = with_extra(row_weights(rows, config.composed_fraction, config.frequent_kanji_weight, config.rare_component_exponent),
+                             len(extra), config.extra_fraction)
         rows = [*rows, *extra]
         self.config, self.accelerator, self.run, self.stop = config, accelerator, run, stop
         self.device = accelerator.device
         pipeline = load_pipeline(config.pretrained_model_name_or_path, config.revision)
         self.facts = {"dataset_sha256": dataset_hash(rows), "base_unet_sha256": module_hash(pipeline.unet),
-                      "processes": accelerator.num_processes, "recogniser_sha256": None}
-        self.recogniser_loss = None
-        if config.recogniser is not None:
-            recogniser = Judge.load(config.recogniser, dataset=None)
-            self.facts["recogniser_sha256"] = recogniser.facts["sha256"]
-            self.recogniser_loss = RecogniserLoss(pipeline.scheduler, pipeline.vae, recogniser, rows, self.device)
+                      "processes": accelerator.num_processes, "reward_model_sha256": None}
+        self.reward_loss = None
+        if config.reward_model is not None:
+            reward_model = Judge.load(config.reward_model, dataset=None)
+            self.facts["reward_model_sha256"] = reward_model.facts["sha256"]
+            self.reward_loss = RewardLoss(pipeline.scheduler, pipeline.vae, reward_model, rows, self.device)
         found = find_checkpoint(config, self.facts, accelerator.print)
 
         reference = None
@@ -74,25 +74,25 @@ class TrainingRun:
             reference = deepcopy(pipeline.unet).requires_grad_(False)
             reference.to(self.device, PRECISIONS[config.mixed_precision])
         self.loss = DiffusionLoss(pipeline.scheduler, config.snr_gamma, self.device, reference)
-        self.draws = Draws(
+        self.draws = BatchPlan(
             rows, config.seed, config.train_batch_size * config.gradient_accumulation_steps * accelerator.num_processes,
             _latent_shape(pipeline, config.resolution),
             timestep_weights(self.loss.train_timesteps, config.timestep_bias_strategy, config.timestep_bias_portion,
                              config.timestep_bias_multiplier, config.timestep_bias_begin, config.timestep_bias_end),
-            config.caption_dropout, config.stroke_tag_share, config.noise_offset, weights, config.one_part_share)
+            config.caption_dropout, config.stroke_tag_fraction, config.noise_offset, weights, config.single_component_fraction)
         encoded = encode_rows(
             pipeline, rows, self.draws.wanted(config.max_train_steps), config.cache_dir, config.resolution,
             config.mixed_precision, self.device, config.cache_budget * 1e9)
         self.batches = Batches(self.draws, encoded, pipeline.vae.config.scaling_factor, config.train_batch_size,
                                config.gradient_accumulation_steps, accelerator.process_index, self.device)
         self.validation = Validation(pipeline, config, accelerator)
-        self.learner = Learner(pipeline.unet, config, accelerator)
+        self.train_state = TrainState(pipeline.unet, config, accelerator)
         self.step = self.saved = 0
         if found is not None:
-            self.learner.load(found)
+            self.train_state.load(found)
             self.step = self.saved = found.step
             accelerator.print(f"resuming from {found.path}")
-        if self.learner.compiled is not None:
+        if self.train_state.compiled is not None:
             self.check_compiled()
         self.window: list[torch.Tensor] = []  # losses since the last report, not yet looked at
         self.window_began = time.perf_counter()
@@ -149,25 +149,25 @@ class TrainingRun:
         """One update; returns its mean loss, on the device, not yet looked at."""
         losses = []
         for batch in batches:
-            with self.learner.gathering(last=batch is batches[-1]):
+            with self.train_state.accumulate(last=batch is batches[-1]):
                 with self.accelerator.autocast():
-                    loss = self.loss(self.learner.forward, batch.latents, batch.noise, batch.timesteps, batch.text,
+                    loss = self.loss(self.train_state.forward, batch.latents, batch.noise, batch.timesteps, batch.text,
                                      batch.rejected)
-                    if self.recogniser_loss is not None and len(batch.looked_at):
-                        loss = loss.index_add(0, batch.looked_at, self.look(batch))
+                    if self.reward_loss is not None and len(batch.reward_mask):
+                        loss = loss.index_add(0, batch.reward_mask, self.look(batch))
                 self.accelerator.backward(loss.mean() / len(batches))
             losses.append(loss.detach().mean())
         loss = torch.stack(losses).mean()
         if self.device.type == "cpu":  # where looking costs nothing; on a GPU `check` looks before anything is saved
             self.check([loss], self.step + 1)
-        self.norm = self.learner.update(self.step)
+        self.norm = self.train_state.update(self.step)
         return loss
 
     def look(self, batch: Batch) -> torch.Tensor:
         """The recogniser's weighted loss of those of the batch's pictures that it looks at, fp32 (L,)."""
-        of = batch.looked_at
-        return self.config.recogniser_weight * self.recogniser_loss(
-            self.learner.unet, batch.latents[of], batch.noise[of], batch.timesteps[of], batch.text[of], batch.rows,
+        of = batch.reward_mask
+        return self.config.reward_weight * self.reward_loss(
+            self.train_state.unet, batch.latents[of], batch.noise[of], batch.timesteps[of], batch.text[of], batch.rows,
             batch.strokes, batch.distortions)
 
     def check_compiled(self) -> None:
@@ -179,7 +179,7 @@ class TrainingRun:
                 return self.loss(network, batch.latents, batch.noise, batch.timesteps, batch.text,
                                  batch.rejected).mean()
 
-        refuse_other_gradients(loss_of, self.learner.unet, self.learner.compiled, self.learner.trained)
+        refuse_other_gradients(loss_of, self.train_state.unet, self.train_state.compiled, self.train_state.trained)
 
     def is_due(self, every: int) -> bool:
         """Whether something that is done every so many updates is due now; 0 is never."""
@@ -193,7 +193,7 @@ class TrainingRun:
             rate = len(self.window) * self.draws.size / (time.perf_counter() - self.window_began)
             if self.run is not None:
                 self.run.report(self.step, {
-                    "loss": mean, "learning_rate": self.learner.optimizers.learning_rate,
+                    "loss": mean, "learning_rate": self.train_state.optimizers.learning_rate,
                     "gradient_norm": self.norm.item(), "images_per_s": round(rate, 2),
                     "peak_memory_gb": round(peak_memory_gb(self.device), 3)})
             self.window, self.window_began = [], time.perf_counter()
@@ -217,8 +217,8 @@ class TrainingRun:
             if self.window:
                 self.check(self.window, self.step)
             if self.run is not None:
-                facts = {"settings": as_json(self.config), **self.facts, **self.learner.facts()}
-                checkpoints.save(self.run.path, self.step, self.learner.files(), facts,
+                facts = {"settings": as_json(self.config), **self.facts, **self.train_state.facts()}
+                checkpoints.save(self.run.path, self.step, self.train_state.files(), facts,
                                  self.config.checkpoints_total_limit)
             self.saved = self.step
             self.accelerator.wait_for_everyone()
@@ -229,7 +229,7 @@ class TrainingRun:
         with self.stop.deferred(), self.paused():
             if self.run is not None:
                 alone = self.accelerator.num_processes == 1
-                with self.learner.averaged() as unet:
+                with self.train_state.averaged() as unet:
                     grid = self.validation.grid(unet, on_step=self.stop.check if alone else lambda: None)
                 path = self.run.save_grid(self.step, grid)
             self.accelerator.wait_for_everyone()
@@ -240,7 +240,7 @@ class TrainingRun:
         self.save()
         grid = self.draw_samples()
         if self.run is not None:
-            with self.stop.deferred(), self.learner.averaged() as unet:
+            with self.stop.deferred(), self.train_state.averaged() as unet:
                 pipeline_dir = export.save_pipeline(self.config, unet, self.facts, grid)
             print(f"pipeline: {pipeline_dir}\nsamples:  {grid}")
             hub.push(self.config)

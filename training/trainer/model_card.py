@@ -9,7 +9,7 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 from common.quiet import known_noise_off
-from generation.sampling import GUIDED_SHARE
+from generation.sampling import GUIDED_FRACTION
 from trainer.config import TrainConfig, as_json
 
 with known_noise_off():
@@ -34,7 +34,7 @@ def text(config: TrainConfig, facts: dict[str, Any]) -> str:
     if data.base_model is None:
         base = Path(base).name  # a folder of this machine is nobody else's business
     settings = {name: value for name, value in as_json(config).items()
-                if name not in ("output_dir", "cache_dir", "train_data_dir", "extra_data_dir", "recogniser",
+                if name not in ("output_dir", "cache_dir", "train_data_dir", "extra_data_dir", "reward_model",
                              "pretrained_model_name_or_path")}
     prompts = ", ".join(config.validation_prompts)
     return str(ModelCard(f"""---
@@ -46,7 +46,7 @@ def text(config: TrainConfig, facts: dict[str, Any]) -> str:
 ![samples](samples.png)
 
 {prompts}: seeds 0, 1, 2, ..., {config.num_inference_steps} steps, guidance {config.guidance_scale} in the first
-{GUIDED_SHARE:.0%} of them, nothing picked.
+{GUIDED_FRACTION:.0%} of them, nothing picked.
 
 Base: `{base}`. Trained for {config.max_train_steps} updates of
 {config.train_batch_size * config.gradient_accumulation_steps * facts["processes"]} pictures at
@@ -112,7 +112,7 @@ three together.
 
 Trained from nothing by `training/train_base.py`: {settings.max_train_steps} updates of {settings.train_batch_size}
 pictures at a rate of {settings.learning_rate:g}, the last {settings.lr_cooldown_steps} falling to zero; {1 -
-settings.composed_share:.0%} real and {settings.composed_share:.0%} composed characters; v-prediction with zero terminal
+settings.composed_fraction:.0%} real and {settings.composed_fraction:.0%} composed characters; v-prediction with zero terminal
 SNR. To train it on, from these weights, resumable at any moment:
 
 ```
@@ -131,5 +131,5 @@ def longer(settings: TrainConfig) -> str:
 python training/train_text_to_image.py --preset tiny --output_dir runs/tiny-longer --max_train_steps 20000 \\
   --optimizer {settings.optimizer} --train_batch_size {settings.train_batch_size} \\
   --learning_rate {settings.learning_rate:g} \\
-  --lr_scheduler constant_with_warmup --lr_cooldown_steps 2000 --composed_share {settings.composed_share:g} \\
-  --common_weight {settings.common_weight:g} --timestep_bias_strategy {settings.timestep_bias_strategy}"""
+  --lr_scheduler constant_with_warmup --lr_cooldown_steps 2000 --composed_fraction {settings.composed_fraction:g} \\
+  --frequent_kanji_weight {settings.frequent_kanji_weight:g} --timestep_bias_strategy {settings.timestep_bias_strategy}"""

@@ -64,7 +64,7 @@ SD14_COMMIT = "133a221b8aa7292a167afc5127cb63fb5005638b"  # of CompVis/stable-di
 _COLUMNS = (
     "pretrained_model_name_or_path", "revision", "resolution", "train_batch_size", "gradient_accumulation_steps",
     "gradient_checkpointing", "lora_rank", "cache_budget", "max_train_steps", "learning_rate", "snr_gamma",
-    "guidance_scale", "checkpointing_steps", "common_weight", "timestep_bias_strategy")
+    "guidance_scale", "checkpointing_steps", "frequent_kanji_weight", "timestep_bias_strategy")
 _NANO, _SD14 = "bguisard/stable-diffusion-nano-2-1", "CompVis/stable-diffusion-v1-4"
 _TABLE = {
     # name           base    revision      px bat. acc recompute rank cache   steps  rate gamma guid.  every lean  bias

@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 
 from common.quiet import known_noise_off
-from dataset.captioned_folder import Row, forms_alike, namesakes
+from dataset.captioned_folder import Row, forms_alike, homonyms
 from recogniser.augmentations import as_sampled
 from recogniser.judge import Judge
-from recogniser.network import Seen, decoded_ink
+from recogniser.network import RecogniserOutput, decoded_ink
 
 with known_noise_off():
     from diffusers import AutoencoderKL, DDPMScheduler, SchedulerMixin
@@ -30,10 +30,10 @@ BEGINNING = 5  # steps, without a gradient, from pure noise to there
 MARGIN = 1.5  # nats beyond the recogniser's threshold that a drawing shall reach, and one distorted shall not need
 DISTORTED = 0.5  # weight of the drawing that is distorted as samplers do, beside the plain one's
 STROKE = 0.3  # weight of a stroke too many or too few
-LEAST_SHARE = 1e-4  # the probability below which a component that is not found costs no more
+MIN_PROBABILITY = 1e-4  # the probability below which a component that is not found costs no more
 
 
-class RecogniserLoss:
+class RewardLoss:
     """Log-loss of being well-formed, and of the components and strokes asked for, of drawings that a UNet ends."""
 
     def __init__(self, scheduler: SchedulerMixin, vae: AutoencoderKL, recogniser: Judge, rows: Sequence[Row],
@@ -54,7 +54,7 @@ class RecogniserLoss:
         for place, original in enumerate(recogniser.vocabulary.originals):
             kinds.setdefault(original, []).append(place + 1)
         self.is_own = torch.tensor([row.is_own for row in rows])
-        named = namesakes(rows)
+        named = homonyms(rows)
         self.parts = [_classes(row, kinds, named) for row in rows]
 
     def __call__(self, unet: torch.nn.Module, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor,
@@ -76,13 +76,13 @@ class RecogniserLoss:
             loss = loss + STROKE * off * (strokes > 0) + self._missing(seen, rows)
         return loss.to(latents.device)
 
-    def _missing(self, seen: Seen, rows: torch.Tensor) -> torch.Tensor:
+    def _missing(self, seen: RecogniserOutput, rows: torch.Tensor) -> torch.Tensor:
         """The log-loss of each row's components being somewhere in the glyph, (R,)."""
         shares = seen.parts.float().softmax(-1)
         missing = []
         for glyph, row in zip(shares, rows.tolist(), strict=True):
-            absent = [(1.0 - glyph[:, kinds].sum(-1)).clamp_min(LEAST_SHARE).prod() for kinds in self.parts[row]]
-            missing.append(-sum((torch.log(1.0 - share + LEAST_SHARE) for share in absent), torch.zeros(())))
+            absent = [(1.0 - glyph[:, kinds].sum(-1)).clamp_min(MIN_PROBABILITY).prod() for kinds in self.parts[row]]
+            missing.append(-sum((torch.log(1.0 - share + MIN_PROBABILITY) for share in absent), torch.zeros(())))
         return torch.stack(missing)
 
     def _drawn(self, unet: torch.nn.Module, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor,

@@ -26,7 +26,7 @@ PLAIN_ATTENTION_RESOLUTION = 256
 PRECISIONS = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-class Learner:
+class TrainState:
     """A UNet with all that its training changes."""
 
     def __init__(self, unet: UNet2DConditionModel, config: TrainConfig, accelerator: Accelerator) -> None:
@@ -49,7 +49,7 @@ class Learner:
         self.compiled = torch.compile(unet) if config.compile else None
         self.forward = self._wrapped()
 
-    def gathering(self, last: bool) -> AbstractContextManager[None]:
+    def accumulate(self, last: bool) -> AbstractContextManager[None]:
         """Around the passes of one accumulation step: processes share their gradients in the last one only."""
         return nullcontext() if last or self.accelerator.num_processes == 1 else self.forward.no_sync()
 
