@@ -40,7 +40,7 @@ def names(run: Path) -> list[str]:
 def test_a_checkpoint_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     found = checkpoints.verify(save(tmp_path, 5))
     assert found.step == 5
-    assert found.facts == {"settings": {"seed": 0}}
+    assert found.manifest == {"settings": {"seed": 0}}
     for name, saved in tensors(5).items():
         assert found.tensors(name).keys() == saved.keys()
         assert all(torch.equal(found.tensors(name)[key], value) for key, value in saved.items())

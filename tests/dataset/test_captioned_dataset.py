@@ -99,7 +99,7 @@ def test_a_column_that_is_not_there_is_said_with_those_that_are(data: Path) -> N
 
 
 def test_the_columns_may_be_chosen(data: Path) -> None:
-    assert all(row.captions == (row.facts["captions"][0],) for row in read(data, caption_column="text"))
+    assert all(row.captions == (row.metadata["captions"][0],) for row in read(data, caption_column="text"))
     rewrite(data, lambda entries: [entry.update(image=entry.pop("file_name")) for entry in entries])
     assert len(read(data, image_column="image")) == 8
 

@@ -46,10 +46,10 @@ def test_the_best_is_well_formed_before_all_and_then_near_the_budget():
 
 def test_a_picture_is_read_alike_alone_or_beside_others_in_grey_or_colour(judge):
     pictures = [glyph({"left": "口", "right": "十"}), glyph({"whole": "人"})]
-    together = judge.look(pictures)
-    assert judge.look([]) == []
+    together = judge.read(pictures)
+    assert judge.read([]) == []
     for picture, beside in zip(pictures, together, strict=True):
-        for alone in judge.look([picture]) + judge.look([picture.convert("RGB")]):
+        for alone in judge.read([picture]) + judge.read([picture.convert("RGB")]):
             assert alone.well_formed == pytest.approx(beside.well_formed, abs=1e-4)
             assert [part.element for part in alone.parts] == [part.element for part in beside.parts]
     assert 0.0 <= together[0].well_formed <= 1.0 and together[0].strokes >= 0.0
@@ -58,7 +58,7 @@ def test_a_picture_is_read_alike_alone_or_beside_others_in_grey_or_colour(judge)
 def test_an_existing_character_is_its_own_nearest_and_a_copy(judge, kanji):
     row = json.loads((kanji / "test" / "metadata.jsonl").read_text(encoding="utf8").splitlines()[0])
     with Image.open(kanji / "test" / row["file_name"]) as picture:
-        read = judge.look([picture])[0]
+        read = judge.read([picture])[0]
     assert read.nearest == row["literal"] and read.is_copy and read.likeness > 0.999
     assert read.picture_of_nearest == kanji / "test" / row["file_name"]
 
@@ -88,7 +88,7 @@ def test_a_changed_dataset_is_read_again(folder, kanji, tmp_path):
 
 
 def test_without_a_dataset_nothing_is_said_of_the_nearest_kanji(folder, tmp_path):
-    read = Judge.load(folder, tmp_path / "none").look([glyph({"whole": "口"})])[0]
+    read = Judge.load(folder, tmp_path / "none").read([glyph({"whole": "口"})])[0]
     assert read.nearest is None and "nearest" not in read.explain()
 
 

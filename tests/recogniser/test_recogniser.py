@@ -231,5 +231,5 @@ def test_it_learns_which_component_stands_where(kanji, tmp_path, small):
     with torch.no_grad():
         found = network(glyphs.ink(torch.arange(len(held_out)))).found(0.4)
     right = [{(SLOTS[slot], vocabulary().elements[kind - 1]) for slot, kind, _ in parts}
-             == true_parts(row.facts["components"]) for parts, row in zip(found, held_out, strict=True)]
+             == true_parts(row.metadata["components"]) for parts, row in zip(found, held_out, strict=True)]
     assert sum(right) >= 0.7 * len(right)

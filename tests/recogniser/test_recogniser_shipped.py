@@ -6,7 +6,7 @@ import pytest
 
 import data_fixtures
 from kanjivg import parse_svg
-from recogniser.judge import JUDGE, SECOND, Judge
+from recogniser.judge import CONTROL, JUDGE, Judge
 from recogniser.network import WEIGHTS
 from render import Pen, draw
 
@@ -27,9 +27,9 @@ def test_all_weights_together_stay_within_six_megabytes():
     assert sum(path.stat().st_size for path in files) <= 6_000_000
 
 
-@pytest.mark.parametrize("folder", [JUDGE, SECOND])
+@pytest.mark.parametrize("folder", [JUDGE, CONTROL])
 def test_each_judge_states_its_figures_on_held_out_characters(folder):
-    facts = Judge.load(folder, None).facts
+    facts = Judge.load(folder, None).metadata
     assert facts["held_out"]["characters"] > 300
     for name in ("component_f1", "stroke_error", "well_formed", "broken_refused"):
         assert facts["held_out"][name]["low"] <= facts["held_out"][name]["value"] <= facts["held_out"][name]["high"]
@@ -38,10 +38,10 @@ def test_each_judge_states_its_figures_on_held_out_characters(folder):
 @pytest.mark.parametrize(("literal", "left", "right", "strokes"), [("位", "亻", "立", 7), ("利", "禾", "刂", 7)])
 @pytest.mark.parametrize("size", [128, 512])
 def test_held_out_kanji_are_read_as_what_they_are_at_any_size(judge, literal, left, right, strokes, size):
-    reading = judge.look([picture(literal, size)])[0]
+    reading = judge.read([picture(literal, size)])[0]
     assert {(part.position, part.element) for part in reading.parts} == {("left", left), ("right", right)}
     assert reading.is_well_formed and abs(reading.strokes - strokes) < 1.5
 
 
 def test_a_held_out_kanji_upside_down_is_refused(judge):
-    assert not judge.look([picture("位").rotate(180)])[0].is_well_formed
+    assert not judge.read([picture("位").rotate(180)])[0].is_well_formed

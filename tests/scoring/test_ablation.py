@@ -29,7 +29,7 @@ from training_fixtures import forked
 def small(base, tmp_path, monkeypatch):
     """Arms of 32 px on a random base, drawn in two steps and judged by random judges."""
     monkeypatch.setattr(benchmark, "JUDGE", save_judge(tmp_path / "judge"))
-    monkeypatch.setattr(benchmark, "SECOND", tmp_path / "no second judge")
+    monkeypatch.setattr(benchmark, "CONTROL", tmp_path / "no second judge")
     monkeypatch.setattr(ablation, "RECIPE", replace(
         ablation.RECIPE, resolution=32, mixed_precision="no", num_inference_steps=2, validation_prompts=("moon",)))
     monkeypatch.setattr(ablation, "base_folder", lambda _: base)
@@ -58,7 +58,7 @@ def test_the_mirrored_folder_has_each_real_picture_and_its_mirror_image(kanji, t
     for source, as_it_is, mirrored in zip(real, rows[::2], rows[1::2], strict=True):
         assert np.array_equal(pixels(as_it_is.path), pixels(source.path))
         assert np.array_equal(pixels(mirrored.path), pixels(source.path)[:, ::-1])
-        assert as_it_is.captions == mirrored.captions and as_it_is.facts == mirrored.facts
+        assert as_it_is.captions == mirrored.captions and as_it_is.metadata == mirrored.metadata
 
 
 def test_all_meanings_of_a_kanji_are_joined_in_one_caption_and_still_there_one_by_one(tmp_path):

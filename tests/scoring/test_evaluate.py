@@ -23,7 +23,7 @@ from scoring.prompt_sets import Prompt, budget_prompts, heldout_prompts, known_p
 @pytest.fixture
 def judges(tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "JUDGE", save_judge(tmp_path / "judge"))
-    monkeypatch.setattr(benchmark, "SECOND", save_judge(tmp_path / "second", seed=1))
+    monkeypatch.setattr(benchmark, "CONTROL", save_judge(tmp_path / "second", seed=1))
 
 
 def command(kanji, base, output, *more):

@@ -37,7 +37,7 @@ def sources(tmp_path_factory):
 @pytest.fixture
 def judges(sources, monkeypatch):
     monkeypatch.setattr(examples, "JUDGE", sources[1])
-    monkeypatch.setattr(examples, "SECOND", sources[2])
+    monkeypatch.setattr(examples, "CONTROL", sources[2])
 
 
 def command(sources, output, prompts, *more):
@@ -52,7 +52,7 @@ def made(sources, tmp_path_factory):
     output = tmp_path_factory.mktemp("made") / "examples"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(examples, "JUDGE", sources[1])
-        patch.setattr(examples, "SECOND", sources[2])
+        patch.setattr(examples, "CONTROL", sources[2])
         assert make_examples_command.main(command(sources, output, PROMPTS)) == 0
     return output
 

@@ -48,7 +48,7 @@ def pleased(monkeypatch: pytest.MonkeyPatch) -> None:
     def look(_judge: Judge, pictures: Sequence[object]) -> list[object]:
         return [reading("口十", 0.1 if number % 3 else 0.9, strokes=4.6) for number in range(len(pictures))]
 
-    monkeypatch.setattr(Judge, "look", look)
+    monkeypatch.setattr(Judge, "read", look)
     monkeypatch.setattr(SampleRequest, "verdict", lambda _order, seen, _least: GOOD if seen.is_well_formed else BAD)
 
 
@@ -62,7 +62,7 @@ def test_what_is_kept_is_a_set_to_train_on_and_the_same_command_again_does_nothi
     flags = command(kanji, base, judge, tmp_path / "own")
     assert self_training_command.main(flags) == 0
     rows, manifest = read_dataset(tmp_path / "own"), json.loads((tmp_path / "own" / "manifest.json").read_text())
-    kept, rejected = ([row for row in rows if row.facts["kind"] == kind] for kind in ("drawn", "rejected"))
+    kept, rejected = ([row for row in rows if row.metadata["kind"] == kind] for kind in ("drawn", "rejected"))
     assert len(kept) == manifest["kept"] > 0 and len(rejected) == manifest["rejected"] > 0
     assert len(rows) == len(kept) + len(rejected) < manifest["drawn"]
     for name in ("drawn", "kept", "rejected"):

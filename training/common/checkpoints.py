@@ -42,7 +42,7 @@ class Checkpoint:
 
     path: Path
     step: int
-    facts: dict[str, Any]
+    manifest: dict[str, Any]
 
     def tensors(self, name: str) -> Tensors:
         """Load one of its files, `name` without the ending, onto the CPU."""
@@ -153,7 +153,7 @@ def prune(run_dir: Path, newest: int, limit: int) -> None:
 
 def require_same_settings(found: Checkpoint, settings: Mapping[str, Any]) -> None:
     """Raise CheckpointError, naming what differs, where a checkpoint was trained with other settings than these."""
-    stored = found.facts["settings"]
+    stored = found.manifest["settings"]
     differing = [f"--{name}: was {stored.get(name)!r}, is {settings.get(name)!r}"
                  for name in sorted({*stored, *settings}) if stored.get(name) != settings.get(name)]
     if differing:

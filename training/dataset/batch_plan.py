@@ -64,7 +64,7 @@ class BatchPlan:
         self.part_name_counts = torch.tensor([len(row.part_names) for row in rows])
         self.strokes = torch.tensor([row.strokes or 0 for row in rows])
         self.can_tag = torch.tensor([row.strokes is not None for row in rows])
-        self.has_reward = torch.tensor([row.is_own or bool(row.facts.get("components")) for row in rows])
+        self.has_reward = torch.tensor([row.is_own or bool(row.metadata.get("components")) for row in rows])
         self.is_rejected = torch.tensor([row.is_rejected for row in rows])
         self._last_order: tuple[int, torch.Tensor] | None = None  # an epoch and its rows, kept for the next step
 

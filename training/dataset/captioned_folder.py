@@ -38,7 +38,7 @@ class Row:
     path: Path
     sha256: str
     captions: tuple[str, ...]
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
 
     @property
     def strokes(self) -> int | None:
@@ -48,22 +48,22 @@ class Row:
     @property
     def is_composed(self) -> bool:
         """Whether it was composed of the components of real characters."""
-        return self.facts.get("kind") == "composed"
+        return self.metadata.get("kind") == "composed"
 
     @property
     def is_own(self) -> bool:
         """Whether it is a drawing of a model's own, one to learn from or one to be led away from."""
-        return self.facts.get("kind") in ("drawn", "rejected")
+        return self.metadata.get("kind") in ("drawn", "rejected")
 
     @property
     def is_rejected(self) -> bool:
         """Whether it is a drawing to be led away from: one of a model's own that a recogniser refused."""
-        return self.facts.get("kind") == "rejected"
+        return self.metadata.get("kind") == "rejected"
 
     @property
     def is_common(self) -> bool:
         """Whether it is a character of everyday use: in KANJIDIC2's grades or its 2,501 most frequent."""
-        return self.grade is not None or self.facts.get("frequency") is not None
+        return self.grade is not None or self.metadata.get("frequency") is not None
 
     @property
     def grade(self) -> int | None:
@@ -73,17 +73,17 @@ class Row:
     @property
     def forms(self) -> frozenset[str]:
         """The meaning forms of its components (the 水 of 氵), where the set knows them."""
-        return frozenset(form_of(part) for part in self.facts.get("components") or ())
+        return frozenset(form_of(part) for part in self.metadata.get("components") or ())
 
     @property
     def part_names(self) -> tuple[str, ...]:
         """What the components of a composed character mean, each by itself; none of any other row."""
-        components = self.facts.get("components") or () if self.is_composed else ()
+        components = self.metadata.get("components") or () if self.is_composed else ()
         return tuple(component["meaning"] for component in components if component.get("meaning"))
 
     def _whole_number(self, name: str) -> int | None:
-        """A fact that is a whole number; a CSV has it as text."""
-        value = self.facts.get(name)
+        """A value of the metadata that is a whole number; a CSV has it as text."""
+        value = self.metadata.get(name)
         if isinstance(value, str):
             return int(value) if value.isdecimal() else None
         return value if isinstance(value, int) else None
@@ -98,7 +98,7 @@ def homonyms(rows: Iterable[Row]) -> dict[str, frozenset[str]]:
     """The meaning forms of the components of each name: a "ward" is 区 as well as 區."""
     named: dict[str, set[str]] = {}
     for row in rows:
-        for component in row.facts.get("components") or ():
+        for component in row.metadata.get("components") or ():
             if name := component.get("meaning"):
                 named.setdefault(name, set()).add(form_of(component))
     return {name: frozenset(forms) for name, forms in named.items()}
@@ -144,8 +144,8 @@ def read_dataset(folder: Path, split: str = "train", image_column: str = "file_n
         if problem:
             problems.append(f"{place}: {name} {problem}")
         if captions and not problem:
-            facts = {key: value for key, value in entry.items() if key not in (image_column, caption_column)}
-            rows.append(Row(root / name, digest, captions, facts))
+            metadata = {key: value for key, value in entry.items() if key not in (image_column, caption_column)}
+            rows.append(Row(root / name, digest, captions, metadata))
     problems += [f"{name}: a picture without a row" for name in sorted(_pictures(root) - seen.keys())]
     if problems:
         raise DatasetError(_problem_list(root, problems))
@@ -171,10 +171,10 @@ def without_prompts(rows: Sequence[Row], path: Path) -> list[Row]:
 
 
 def dataset_hash(rows: Sequence[Row]) -> str:
-    """SHA-256 over pictures, captions and facts in order: two sets with the same hash train the same model."""
+    """SHA-256 over pictures, captions and metadata in order: two sets with the same hash train the same model."""
     digest = hashlib.sha256()
     for row in rows:
-        digest.update(json.dumps([row.sha256, row.captions, row.facts], sort_keys=True, default=str).encode())
+        digest.update(json.dumps([row.sha256, row.captions, row.metadata], sort_keys=True, default=str).encode())
     return digest.hexdigest()
 
 

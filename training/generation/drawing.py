@@ -61,7 +61,7 @@ def choose(pictures: Sequence[Image.Image], judge: Judge | None,
     """The best of some candidates, which one it is, and what the judge reads in it; without a judge, the first."""
     if judge is None:
         return pictures[0], 0, {}
-    readings = judge.look(pictures)
+    readings = judge.read(pictures)
     chosen = judge.best(readings, strokes)
     return pictures[chosen], chosen, reading_facts(readings[chosen])
 

@@ -15,6 +15,15 @@ from generation.settings import GenerateConfig
 CANDIDATE_SEEDS = 1_000_000  # between the seeds of two candidates of a picture: no count reaches the next
 
 
+def noise_seed(seed: int, words: str) -> int:
+    """What the generator of an image's noise is seeded with, 0 to 2**63: a hash of the seed and the prompt's words.
+
+    It is what a seed means wherever something is drawn, so that two prompts never begin alike and every image can be
+    drawn again by generate.py with the words and the seed that stand beside it.
+    """
+    return int.from_bytes(hashlib.sha256(f"{seed}:{words}".encode()).digest()[:8], "little") >> 1
+
+
 @dataclass(frozen=True)
 class ImageRequest:
     """One picture to draw: the words as given, the prompt with its stroke tag, the seed, and the file's stem."""
@@ -26,8 +35,8 @@ class ImageRequest:
 
     @property
     def noise_seed(self) -> int:
-        """What the picture's generator is seeded with, 0 to 2**63: drawn from seed and words, not from the strokes."""
-        return int.from_bytes(hashlib.sha256(f"{self.seed}:{self.words}".encode()).digest()[:8], "little") >> 1
+        """What the image's generator is seeded with; see `noise_seed`. A number of strokes changes nothing of it."""
+        return noise_seed(self.seed, self.words)
 
     def candidate(self, number: int) -> ImageRequest:
         """The same picture with the seed of its candidate of that number; the first is the picture itself."""

@@ -35,7 +35,7 @@ class Thresholds:
 
 
 @torch.no_grad()
-def look(network: Recogniser, ink: torch.Tensor) -> RecogniserOutput:
+def run_network(network: Recogniser, ink: torch.Tensor) -> RecogniserOutput:
     """What the network sees in ink (N, 1, S, S), in batches."""
     seen = [network(batch) for batch in ink.split(BATCH)]
     return RecogniserOutput(*(torch.cat([getattr(part, name) for part in seen]) for name in RecogniserOutput.__dataclass_fields__))
@@ -49,11 +49,11 @@ def choose_thresholds(network: Recogniser, vocabulary: Vocabulary, glyphs: Glyph
     of the train split show their components.
     """
     ink = glyphs.ink(torch.arange(len(rows)))
-    seen = look(network, ink)
-    drawn = look(network, as_sampled(ink, generator(0, 2, Purpose.CALIBRATION), strength=0.5))
+    seen = run_network(network, ink)
+    drawn = run_network(network, as_sampled(ink, generator(0, 2, Purpose.CALIBRATION), strength=0.5))
     parts = max((step / 100 for step in range(20, 65, 5)),
                 key=lambda threshold: _part_scores(seen, vocabulary, rows, threshold).value)
-    again = look(network, as_sampled(ink, generator(0, 0, Purpose.CALIBRATION)))
+    again = run_network(network, as_sampled(ink, generator(0, 0, Purpose.CALIBRATION)))
     likeness = (seen.embedding * again.embedding).sum(-1)
     return Thresholds(
         part=parts,
@@ -71,8 +71,8 @@ def figures(network: Recogniser, vocabulary: Vocabulary, thresholds: Thresholds,
     called a copy of one of them. vae_reconstructed: the characters after the autoencoder, uint8 ink (N, 1, S, S).
     """
     ink = glyphs.ink(torch.arange(len(rows)))
-    seen = look(network, ink)
-    sampled = look(network, as_sampled(ink, generator(seed, 1, Purpose.CALIBRATION)))
+    seen = run_network(network, ink)
+    sampled = run_network(network, as_sampled(ink, generator(seed, 1, Purpose.CALIBRATION)))
     errors = (seen.stroke_count() - glyphs.strokes).abs()
     refused = {kind: _refused(network, thresholds, ink, kind, seed) for kind in BREAKERS}
     judged = [sum(counts) for counts in zip(*(refused[kind] for kind in JUDGED_BREAKERS), strict=True)]
@@ -90,7 +90,7 @@ def figures(network: Recogniser, vocabulary: Vocabulary, thresholds: Thresholds,
         "refused_by_kind": {kind: proportion(*counts) for kind, counts in refused.items()},
     }
     if vae_reconstructed is not None:
-        result["well_formed_vae_reconstructed"] = _accepted(look(network, vae_reconstructed.float() / 255.0), thresholds)
+        result["well_formed_vae_reconstructed"] = _accepted(run_network(network, vae_reconstructed.float() / 255.0), thresholds)
     if references is not None:
         nearest = (seen.embedding @ references.T).amax(-1)
         result["called_a_copy_of_another"] = proportion(int((nearest > thresholds.copy).sum()), len(rows))
@@ -106,7 +106,7 @@ def named_parts(seen: RecogniserOutput, vocabulary: Vocabulary, threshold: float
 def _part_scores(seen: RecogniserOutput, vocabulary: Vocabulary, rows: Sequence[Row], threshold: float, slots: bool = True) -> F1:
     """Micro F1 of (slot, element) pairs, or of elements alone; components too deep to be asked for count as missed."""
     found = [frozenset(parts) for parts in named_parts(seen, vocabulary, threshold)]
-    true = [true_parts(row.facts.get("components") or ()) for row in rows]
+    true = [true_parts(row.metadata.get("components") or ()) for row in rows]
     if not slots:
         found, true = ([frozenset(element for _, element in parts) for parts in side] for side in (found, true))
     return F1.of(found, true)
@@ -130,5 +130,5 @@ def _refused(network: Recogniser, thresholds: Thresholds, ink: torch.Tensor, kin
     if not len(ink):
         return 0, 0
     broken = BREAKERS[kind](ink, generator(seed, sorted(BREAKERS).index(kind), Purpose.BREAKING))
-    passed = torch.sigmoid(look(network, broken).well_formed) >= thresholds.well_formed
+    passed = torch.sigmoid(run_network(network, broken).well_formed) >= thresholds.well_formed
     return int((~passed).sum()), len(ink)

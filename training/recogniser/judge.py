@@ -1,11 +1,11 @@
 """The judge: what a drawn character is made of, how well it is formed, and which of several is the best.
 
     judge = Judge.load()
-    readings = judge.look(pictures)
+    readings = judge.read(pictures)
     print(readings[0].explain())        # left 亻 person + right 月 moon, 6 strokes; nearest real kanji 明
     best = judge.best(readings, strokes=8)
 
-A second judge (`Judge.load(SECOND)`), of another seed and architecture, only confirms what the first has chosen.
+A second judge (`Judge.load(CONTROL)`), of another seed and architecture, only confirms what the first has chosen.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from PIL import Image
 from common.errors import UserError
 from common.files import sha256
 from common.paths import TRAINING_DIR
-from recogniser.figures import Thresholds, look
+from recogniser.figures import Thresholds, run_network
 from recogniser.labels import SLOT_WORDS, SLOTS, Vocabulary
 from recogniser.nearest_kanji import ReferenceKanji, load_references
 from recogniser.network import WEIGHTS, Recogniser, RecogniserError, load_recogniser, to_ink
 
 JUDGE = TRAINING_DIR / "recogniser_weights" / "judge"
-SECOND = TRAINING_DIR / "recogniser_weights" / "second"
+CONTROL = TRAINING_DIR / "recogniser_weights" / "control"
 DATASET = Path("data/kanji")  # whose real characters are searched for the nearest one
 STROKE_PENALTY = 0.25  # nats of ill-formedness that a stroke off the budget weighs as much as
 
@@ -83,10 +83,10 @@ class Judge:
     """A trained recogniser with its thresholds, and the real kanji to compare with."""
 
     def __init__(self, network: Recogniser, vocabulary: Vocabulary, thresholds: Thresholds,
-                 references: ReferenceKanji | None, facts: dict) -> None:
-        """`facts` are those of recogniser.json; use `load`."""
+                 references: ReferenceKanji | None, metadata: dict) -> None:
+        """`metadata` is that of recogniser.json; use `load`."""
         self.network, self.vocabulary, self.thresholds = network, vocabulary, thresholds
-        self.references, self.facts = references, facts
+        self.references, self.metadata = references, metadata
 
     @classmethod
     def load(cls, folder: Path = JUDGE, dataset: Path | None = DATASET) -> Judge:
@@ -95,24 +95,24 @@ class Judge:
         Raises JudgeError where the folder is missing or not whole.
         """
         try:
-            network, vocabulary, facts = load_recogniser(folder)
-            thresholds = Thresholds(**facts["thresholds"])
+            network, vocabulary, metadata = load_recogniser(folder)
+            thresholds = Thresholds(**metadata["thresholds"])
         except (RecogniserError, KeyError, TypeError) as error:
             reason = str(error) if isinstance(error, RecogniserError) else f"{folder}: it has no thresholds"
             raise JudgeError(f"the judge cannot be loaded. {reason}") from error
-        facts = {**facts, "sha256": sha256(folder / WEIGHTS)}
-        references = None if dataset is None else load_references(network, facts["sha256"], dataset)
-        return cls(network, vocabulary, thresholds, references, facts)
+        metadata = {**metadata, "sha256": sha256(folder / WEIGHTS)}
+        references = None if dataset is None else load_references(network, metadata["sha256"], dataset)
+        return cls(network, vocabulary, thresholds, references, metadata)
 
-    def look(self, pictures: Sequence[Image.Image]) -> list[Reading]:
+    def read(self, pictures: Sequence[Image.Image]) -> list[Reading]:
         """Read pictures of any size and mode, black on white; some milliseconds each."""
         if not pictures:
             return []
-        seen = look(self.network, to_ink(pictures))
-        shares = torch.sigmoid(seen.well_formed.float()).tolist()
-        nearest = self.references.nearest(seen.embedding) if self.references else [None] * len(pictures)
-        return [self._reading(*read) for read in zip(shares, seen.stroke_count().tolist(),
-                                                     seen.found(self.thresholds.part), nearest, seen.embedding,
+        output = run_network(self.network, to_ink(pictures))
+        shares = torch.sigmoid(output.well_formed.float()).tolist()
+        nearest = self.references.nearest(output.embedding) if self.references else [None] * len(pictures)
+        return [self._reading(*read) for read in zip(shares, output.stroke_count().tolist(),
+                                                     output.found(self.thresholds.part), nearest, output.embedding,
                                                      strict=True)]
 
     def best(self, readings: Sequence[Reading], strokes: int | None = None) -> int:

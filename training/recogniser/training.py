@@ -23,7 +23,7 @@ from common.quiet import known_noise_off
 from common.schedules import cosine, warm_up
 from common.stop_signals import StopSignals
 from dataset.captioned_folder import DatasetError, Row, dataset_hash, read_dataset
-from recogniser.figures import choose_thresholds, figures, look
+from recogniser.figures import choose_thresholds, figures, run_network
 from recogniser.labels import Vocabulary
 from recogniser.network import Recogniser, Shape, load_recogniser, save_recogniser
 from recogniser.training_batches import Batch, GlyphBatches, Glyphs, Reconstructed, read_glyphs
@@ -79,7 +79,7 @@ class RecogniserConfig:
 
 def is_calibration(row: Row) -> bool:
     """Whether a row of the train split is kept for choosing thresholds: real, and by a stable hash of its character."""
-    literal = row.facts.get("literal")
+    literal = row.metadata.get("literal")
     digest = hashlib.sha256(f"calibration {literal}".encode()).digest()
     return bool(literal) and not row.is_composed and digest[0] * 256 + digest[1] < 65536 // CALIBRATION_PART
 
@@ -105,7 +105,7 @@ def read_splits(folder: Path) -> Splits:
 def train(splits: Splits, config: RecogniserConfig, stop: StopSignals) -> tuple[Recogniser, Vocabulary]:
     """Train, or resume training; raises Stopped with a checkpoint saved, DivergenceError before a bad update."""
     rows = splits.training
-    vocabulary = Vocabulary.of(row.facts for row in rows)
+    vocabulary = Vocabulary.of(row.metadata for row in rows)
     train_state = TrainState(vocabulary, sum(not row.is_composed for row in rows), config)
     step = train_state.resume(config.output_dir)
     if step == config.steps:
@@ -223,7 +223,7 @@ def report(network: Recogniser, vocabulary: Vocabulary, config: RecogniserConfig
     calibration_glyphs, glyphs = read_glyphs(calibration, vocabulary), read_glyphs(held_out, vocabulary)
     thresholds = choose_thresholds(network, vocabulary, calibration_glyphs, calibration)
     real = read_glyphs([row for row in splits.training if not row.is_composed], vocabulary)
-    references = look(network, real.ink(torch.arange(len(real.real)))).embedding
+    references = run_network(network, real.ink(torch.arange(len(real.real)))).embedding
     vae = _autoencoder(config)
     vae_reconstructed = None if vae is None else reconstruct(vae, held_out, len(held_out) * 2, 0, config.seed).whole
     found = figures(network, vocabulary, thresholds, glyphs, held_out, references, vae_reconstructed)
@@ -239,9 +239,9 @@ def report(network: Recogniser, vocabulary: Vocabulary, config: RecogniserConfig
 
 def _milliseconds(network: Recogniser, glyphs: Glyphs) -> float:
     ink = glyphs.ink(torch.arange(min(64, len(glyphs.real))))
-    look(network, ink)
+    run_network(network, ink)
     start = time.perf_counter()
-    look(network, ink)
+    run_network(network, ink)
     return 1000.0 * (time.perf_counter() - start) / len(ink)
 
 
@@ -261,7 +261,7 @@ def _autoencoder(config: RecogniserConfig) -> AutoencoderKL | None:
 
 
 def _check_labels(rows: Sequence[Row], folder: Path) -> None:
-    if not any(row.facts.get("components") for row in rows):
+    if not any(row.metadata.get("components") for row in rows):
         raise DatasetError(f"{folder}: its rows have no components, so there is nothing to recognise. The kanji set "
                            "has them: python dataExtraction/main.py")
 

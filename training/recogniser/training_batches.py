@@ -90,12 +90,12 @@ def read_glyphs(rows: Sequence[Row], vocabulary: Vocabulary) -> Glyphs:
     for place, row in enumerate(tqdm(rows, desc="reading pictures", unit="picture", leave=False)):
         with Image.open(row.path) as image:
             pixels[place, 0] = 255 - np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX))
-    slots = [slot_classes(row.facts.get("components") or (), row.facts.get("literal"), classes) for row in rows]
+    slots = [slot_classes(row.metadata.get("components") or (), row.metadata.get("literal"), classes) for row in rows]
     return Glyphs(
         pixels=torch.from_numpy(pixels),
         slots=torch.tensor(slots),
         strokes=torch.tensor([min(row.strokes or 0, MAX_STROKES) for row in rows]),
-        own=torch.tensor([classes.get(row.facts.get("literal") or "", NONE) for row in rows]),
+        own=torch.tensor([classes.get(row.metadata.get("literal") or "", NONE) for row in rows]),
         real=torch.tensor([not row.is_composed for row in rows]),
     )
 

@@ -217,7 +217,7 @@ def _lay_rows(rows: Sequence[Row], folder: Path, mirrored: bool) -> None:
     for row in rows:
         if mirrored and row.is_composed:
             continue
-        entry = {**row.facts, "captions": list(row.captions), JOINED: ", ".join(row.captions)}
+        entry = {**row.metadata, "captions": list(row.captions), JOINED: ", ".join(row.captions)}
         name = row.path.name
         _link(row.path, folder / name)
         lines.append({"file_name": name, **entry})

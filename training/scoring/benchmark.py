@@ -18,7 +18,7 @@ from common.device import choose_device
 from dataset.captioned_folder import DatasetError, Row, dataset_hash, read_dataset
 from generation.settings import SamplingSettings
 from models.pipelines import load_model, module_hash
-from recogniser.judge import JUDGE, SECOND, Judge
+from recogniser.judge import CONTROL, JUDGE, Judge
 from scoring.figures import (
     Real,
     ScoredSample,
@@ -117,7 +117,7 @@ def evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], dict[str, list[Sco
 def prepare(config: EvaluateConfig) -> Benchmark:
     """What these settings score a model with, whichever it is. Raises DatasetError or JudgeError."""
     judge = Judge.load(JUDGE, config.train_data_dir)
-    second = Judge.load(SECOND, None) if SECOND.is_dir() else None
+    second = Judge.load(CONTROL, None) if CONTROL.is_dir() else None
     rows, held_out = read_dataset(config.train_data_dir), read_dataset(config.train_data_dir, "test")
     if judge.references is None or held_out[0].path.parent == rows[0].path.parent:
         raise DatasetError(f"{config.train_data_dir}: no kanji set with held-out characters (train/ and test/), which "
@@ -137,11 +137,11 @@ def score(sampler: Sampler, benchmark: Benchmark) -> tuple[dict[str, Any], dict[
             pictures = sampler.draw(name, asked, SEEDS[name], bar)
             drawn[name] = _read(judge, second, pictures)
     report = {
-        "model": {"name": config.model, **sampler.facts},
+        "model": {"name": config.model, **sampler.provenance},
         "settings": json.loads(json.dumps(asdict(config), default=str)),
         "dataset_sha256": benchmark.dataset_sha256,
-        "judge": judge.facts["held_out"], "judge_sha256": judge.facts["sha256"],
-        "second_judge": None if second is None else second.facts["held_out"],
+        "judge": judge.metadata["held_out"], "judge_sha256": judge.metadata["sha256"],
+        "second_judge": None if second is None else second.metadata["held_out"],
         "real": score_real(benchmark.real, config.seed),
         "sets": {name: score_set(pictures, benchmark.real, config.seed) for name, pictures in drawn.items()},
     }
@@ -170,7 +170,7 @@ class Sampler:
 
     def __init__(self, pipeline: Any, device: torch.device, config: EvaluateConfig) -> None:
         """`pipeline` is a StableDiffusionPipeline."""
-        self.facts = {"unet_sha256": module_hash(pipeline.unet), "vae_sha256": module_hash(pipeline.vae),
+        self.provenance = {"unet_sha256": module_hash(pipeline.unet), "vae_sha256": module_hash(pipeline.vae),
                       "parameters": sum(p.numel() for m in (pipeline.unet, pipeline.vae) for p in m.parameters())}
         self.pipeline, self.device, self.config = pipeline.to(device), device, config
 
@@ -194,16 +194,16 @@ def seed_of(seed: int, name: str, text: str, turn: int) -> int:
 
 def _read(judge: Judge, second: Judge | None, pictures: Sequence[tuple[Prompt, int, Image.Image]]) -> list[ScoredSample]:
     images = [picture for *_, picture in pictures]
-    others = second.look(images) if second else [None] * len(images)
+    others = second.read(images) if second else [None] * len(images)
     return [ScoredSample(*one, reading, other)
-            for one, reading, other in zip(pictures, judge.look(images), others, strict=True)]
+            for one, reading, other in zip(pictures, judge.read(images), others, strict=True)]
 
 
 def _real(judge: Judge, second: Judge | None, rows: Sequence[Row], held_out: Sequence[Row], seed: int) -> Real:
     train = [row for row in rows if not row.is_composed]
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:TRAIN_SAMPLE]
     kept, trained = _open(held_out), _open([train[place] for place in order])
-    return Real(judge.look(kept), judge.look(trained), second.look(kept) if second else [],
+    return Real(judge.read(kept), judge.read(trained), second.read(kept) if second else [],
                 [row.forms for row in held_out], balance(kept), balance(trained), jouyou_strokes(rows))
 
 

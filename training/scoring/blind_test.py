@@ -109,7 +109,7 @@ def _real(pipeline: Any, rows: Sequence[Row], device: torch.device) -> list[Glyp
         picture = torch.from_numpy(load_picture(row.path, side, vae.config.in_channels))[None].to(device, vae.dtype)
         decoded = vae.decode(vae.encode(picture).latent_dist.mode()).sample
         image = pipeline.image_processor.postprocess(decoded, output_type="pil")[0]
-        glyphs.append(Glyph(image, True, row.facts.get("literal") or row.path.name))
+        glyphs.append(Glyph(image, True, row.metadata.get("literal") or row.path.name))
     return glyphs
 
 
@@ -124,7 +124,7 @@ def _invented(pipeline: Any, prompts: Sequence[Prompt], config: BlindTestConfig)
     glyphs = []
     for place, prompt in enumerate(prompts):
         tries = pictures[place * config.best_of:(place + 1) * config.best_of]
-        best = judge.best(judge.look(tries)) if judge else 0
+        best = judge.best(judge.read(tries)) if judge else 0
         glyphs.append(Glyph(tries[best], False, prompt.text, config.seed + place * config.best_of + best))
     return glyphs
 

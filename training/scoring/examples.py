@@ -19,7 +19,7 @@ from generation.drawing import GRID, draw, facts_of, model_facts, reading_facts,
 from generation.request import read_requests, read_sections
 from generation.settings import GenerateConfig, SamplingSettings
 from models.pipelines import load_model
-from recogniser.judge import DATASET, JUDGE, SECOND, Judge
+from recogniser.judge import CONTROL, DATASET, JUDGE, Judge
 from scoring.examples_page import Example, PageFacts, Shown, write_page
 
 with known_noise_off():
@@ -66,7 +66,7 @@ def make(config: ExamplesConfig, signals: StopSignals) -> None:
         raise UserError(f"--prompts_file {config.prompts_file}: there is no prompt in it")
     drawing = config.drawing([words for _, prompts in sections for words in prompts])
     device = choose_device(config.device)
-    judge, second = Judge.load(JUDGE, config.train_data_dir), Judge.load(SECOND, None)
+    judge, second = Judge.load(JUDGE, config.train_data_dir), Judge.load(CONTROL, None)
     pipeline = load_model(config.model, config.revision).to(device)
     config.output.mkdir(parents=True, exist_ok=True)
     examples = iter(list(draw_examples(pipeline, drawing, config.best_of, judge, second)))
@@ -82,12 +82,12 @@ def draw_examples(pipeline: StableDiffusionPipeline, drawing: GenerateConfig, be
     drawn = draw(pipeline, candidates, drawing)
     for request in requests:
         pictures = list(itertools.islice(drawn, best_of))
-        readings = judge.look(pictures)
+        readings = judge.read(pictures)
         chosen = judge.best(readings)
         first, best = (
             Shown(request.candidate(number), number, stem, pictures[number], readings[number], look.is_well_formed)
             for number, stem, look in zip((0, chosen), (request.stem, f"{request.stem}-best-of-{best_of}"),
-                                          second.look([pictures[0], pictures[chosen]]), strict=True))
+                                          second.read([pictures[0], pictures[chosen]]), strict=True))
         yield Example(request.words, first, best)
 
 

@@ -46,7 +46,7 @@ class Prompt:
 
 def known_prompts(rows: Sequence[Row], count: int, seed: int) -> list[Prompt]:
     """Meanings of everyday training kanji, one a kanji, drawn from the seed."""
-    common = [row for row in rows if not row.is_composed and row.is_common and row.facts.get("components")]
+    common = [row for row in rows if not row.is_composed and row.is_common and row.metadata.get("components")]
     meanings = sorted({caption for row in common for caption in row.captions})
     return _of_meanings(random.Random(seed).sample(meanings, min(count, len(meanings))), rows)
 
@@ -100,7 +100,7 @@ def budget_prompts(rows: Sequence[Row], count: int, seed: int) -> list[Prompt]:
 
 def jouyou_strokes(rows: Sequence[Row]) -> list[int]:
     """The stroke counts of the real characters that have a grade."""
-    return [row.strokes for row in rows if not row.is_composed and row.facts.get("grade") and row.strokes]
+    return [row.strokes for row in rows if not row.is_composed and row.metadata.get("grade") and row.strokes]
 
 
 def _either(components: Sequence[dict], named: Mapping[str, frozenset[str]]) -> tuple[frozenset[str], ...]:
@@ -119,4 +119,4 @@ def _of_meanings(meanings: Sequence[str], rows: Sequence[Row]) -> list[Prompt]:
             for caption in row.captions:
                 bearers.setdefault(caption, []).append(row)
     return [Prompt(meaning, tuple(dict.fromkeys(row.forms for row in bearers[meaning])),
-                   tuple(row.facts.get("literal") or "" for row in bearers[meaning])) for meaning in meanings]
+                   tuple(row.metadata.get("literal") or "" for row in bearers[meaning])) for meaning in meanings]

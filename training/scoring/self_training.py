@@ -112,7 +112,7 @@ def make_set(config: SelfTrainingConfig, stop: StopSignals) -> dict[str, Any]:
     device = choose_device(config.device)
     pipeline = load_model(config.model, config.revision).to(device)
     facts = {"settings": json.loads(json.dumps(asdict(config), default=str)),
-             "model": model_facts(config.model, pipeline), "recogniser_sha256": recogniser.facts["sha256"]}
+             "model": model_facts(config.model, pipeline), "recogniser_sha256": recogniser.metadata["sha256"]}
     if config.output.exists():
         return _finished(config.output, facts)
     rows, held_out = read_dataset(config.train_data_dir), read_dataset(config.train_data_dir, "test")
@@ -189,7 +189,7 @@ def _draw(pipeline: StableDiffusionPipeline, recogniser: Judge, requests: Sequen
     for pictures in config.draw(pipeline, [request.prompt.asked for request in requests],
                                 [request.seed for request in requests], lambda: autocast(device)):
         lines = []
-        for picture, reading, (number, request) in zip(pictures, recogniser.look(pictures), waiting, strict=False):
+        for picture, reading, (number, request) in zip(pictures, recogniser.read(pictures), waiting, strict=False):
             name = f"{number:06d}.png"
             picture.save(folder / name)
             lines.append({"kind": request.kind, "group": request.group,

@@ -60,14 +60,14 @@ class TrainingRun:
         self.config, self.accelerator, self.run, self.stop = config, accelerator, run, stop
         self.device = accelerator.device
         pipeline = load_pipeline(config.pretrained_model_name_or_path, config.revision)
-        self.facts = {"dataset_sha256": dataset_hash(rows), "base_unet_sha256": module_hash(pipeline.unet),
+        self.provenance = {"dataset_sha256": dataset_hash(rows), "base_unet_sha256": module_hash(pipeline.unet),
                       "processes": accelerator.num_processes, "reward_model_sha256": None}
         self.reward_loss = None
         if config.reward_model is not None:
             reward_model = Judge.load(config.reward_model, dataset=None)
-            self.facts["reward_model_sha256"] = reward_model.facts["sha256"]
+            self.provenance["reward_model_sha256"] = reward_model.metadata["sha256"]
             self.reward_loss = RewardLoss(pipeline.scheduler, pipeline.vae, reward_model, rows, self.device)
-        found = find_checkpoint(config, self.facts, accelerator.print)
+        found = find_checkpoint(config, self.provenance, accelerator.print)
 
         reference = None
         if any(row.is_rejected for row in rows):
@@ -100,7 +100,7 @@ class TrainingRun:
     def run_all(self) -> Path:
         """Train to the last step, saving and sampling on the way; on a signal, save and raise Stopped."""
         if self.run is not None:
-            self.run.write_settings(self.config, self.facts)
+            self.run.write_settings(self.config, self.provenance)
             self.run.open_reports(self.step, self.config.report_to == "tensorboard")
         several = self.accelerator.num_processes > 1  # these stop together, at a step that they agree on
         try:
@@ -217,7 +217,7 @@ class TrainingRun:
             if self.window:
                 self.check(self.window, self.step)
             if self.run is not None:
-                facts = {"settings": as_json(self.config), **self.facts, **self.train_state.facts()}
+                facts = {"settings": as_json(self.config), **self.provenance, **self.train_state.manifest()}
                 checkpoints.save(self.run.path, self.step, self.train_state.files(), facts,
                                  self.config.checkpoints_total_limit)
             self.saved = self.step
@@ -241,7 +241,7 @@ class TrainingRun:
         grid = self.draw_samples()
         if self.run is not None:
             with self.stop.deferred(), self.train_state.averaged() as unet:
-                pipeline_dir = export.save_pipeline(self.config, unet, self.facts, grid)
+                pipeline_dir = export.save_pipeline(self.config, unet, self.provenance, grid)
             print(f"pipeline: {pipeline_dir}\nsamples:  {grid}")
             hub.push(self.config)
             write_text(self.run.path / FINISHED, json.dumps(finished_facts(self.config), indent=1) + "\n")

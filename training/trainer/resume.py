@@ -32,9 +32,9 @@ def find_checkpoint(config: TrainConfig, facts: Mapping[str, Any],
     else:
         found = _named(config)
     if found is not None:
-        differing = differing_settings(found.facts["settings"], config)
-        differing += [f"{name}: was {found.facts.get(name)}, is {value}" for name, value in facts.items()
-                      if found.facts.get(name) != value]
+        differing = differing_settings(found.manifest["settings"], config)
+        differing += [f"{name}: was {found.manifest.get(name)}, is {value}" for name, value in facts.items()
+                      if found.manifest.get(name) != value]
         if differing:
             raise ResumeError(f"{found.path} was made with other settings:\n  " + "\n  ".join(differing) +
                               "\nUse those to resume, or name another --output_dir to start afresh.")
@@ -63,7 +63,7 @@ def _named(config: TrainConfig) -> checkpoints.Checkpoint:
 
 def _refuse_other_rates(config: TrainConfig, found: checkpoints.Checkpoint) -> None:
     """Raise ResumeError where the updates done would have been others under the new number of steps."""
-    old = replace(config, max_train_steps=found.facts["settings"]["max_train_steps"])
+    old = replace(config, max_train_steps=found.manifest["settings"]["max_train_steps"])
     if found.step > config.max_train_steps:
         raise ResumeError(f"--max_train_steps {config.max_train_steps}: {found.path} has {found.step} updates already")
     if changes_before(old, config, found.step):

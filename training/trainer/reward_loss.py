@@ -116,6 +116,6 @@ class RewardLoss:
 
 def _classes(row: Row, kinds: Mapping[str, Sequence[int]], named: Mapping[str, frozenset[str]]) -> list[list[int]]:
     """For each component of a row, the recogniser's classes for it; none for one that it does not know."""
-    wanted = {forms_alike(part, named) for part in row.facts.get("components") or ()}
+    wanted = {forms_alike(part, named) for part in row.metadata.get("components") or ()}
     classes = [sorted(kind for form in forms for kind in kinds.get(form, ())) for forms in wanted]
     return sorted(filter(None, classes))

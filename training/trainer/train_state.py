@@ -96,7 +96,7 @@ class TrainState:
             files["ema"] = dict(zip(self.trained, self.ema.shadow_params, strict=True))
         return files
 
-    def facts(self) -> dict[str, object]:
+    def manifest(self) -> dict[str, object]:
         """What a checkpoint's manifest says of it beyond tensors: the loss scale, under fp16."""
         scaler = self.accelerator.scaler
         return {"grad_scaler": scaler.state_dict()} if scaler is not None else {}
@@ -116,7 +116,7 @@ class TrainState:
         if self.ema is not None:
             self.ema.optimization_step = checkpoint.step
         if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(checkpoint.facts["grad_scaler"])
+            self.accelerator.scaler.load_state_dict(checkpoint.manifest["grad_scaler"])
 
     def _wrapped(self) -> torch.nn.Module:
         """The UNet as the loop calls it: compiled where asked for, shared between processes."""
