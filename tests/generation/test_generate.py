@@ -117,7 +117,7 @@ def test_the_first_candidate_is_the_picture_that_is_drawn_without_choosing():
 class Judge:
     """Finds the darkest picture the best formed."""
 
-    def look(self, pictures):
+    def read(self, pictures):
         import numpy as np
 
         from recogniser.judge import Reading
