@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from generation.sampling import GUIDANCE_SCALE
+
 EXAMPLE_PROMPTS = ("Buzz Aldrin", "Ferrari", "Full Moon", "Instagram", "Bible", "moon", "water", "tree")
 
 
@@ -144,7 +146,7 @@ class TrainConfig:
     """Updates between sample grids; 0 draws only the last."""
     num_inference_steps: int = 20
     """Denoising steps of a sample."""
-    guidance_scale: float = 3.0
+    guidance_scale: float = GUIDANCE_SCALE
     """Classifier-free guidance of a sample; 1 turns it off."""
     logging_steps: int = 10
     """Updates between lines of metrics.jsonl; the only time the loop waits for the device."""
