@@ -16,7 +16,7 @@ from dataset.batch_plan import BatchPlan
 from dataset.cache import RecordStore, encode_rows
 from dataset.captioned_folder import Row, load_picture, read_dataset
 from models.pipelines import load_pipeline
-from models.text import encode_prompts
+from models.families import encode_prompts
 from training_fixtures import forked, save_base, save_dataset
 
 CPU = torch.device("cpu")

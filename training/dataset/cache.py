@@ -22,7 +22,7 @@ from common.quiet import known_noise_off
 from dataset.captioned_folder import Row, load_picture
 from dataset.captions import with_stroke_tag
 from models.pipelines import module_hash
-from models.text import encode_prompts
+from models.families import encode_prompts
 
 with known_noise_off():
     from diffusers import AutoencoderKL, StableDiffusionPipeline

@@ -15,6 +15,7 @@ from dataset.captioned_folder import Row, read_dataset, without_prompts
 from trainer import hub
 from trainer.config import TrainConfig, with_epochs
 from trainer.loop import TrainingError, TrainingRun
+from trainer.parts import build_parts
 from trainer.run_folder import RunFolder, is_finished
 
 with known_noise_off():
@@ -32,13 +33,14 @@ def train(config: TrainConfig, stop: StopSignals) -> Path:
         print(f"{config.output_dir} is complete: {config.output_dir / 'pipeline'}")
         return config.output_dir / "pipeline"
     accelerator = make_accelerator(config)
-    run = RunFolder(config.output_dir) if accelerator.is_main_process else None
+    folder = RunFolder(config.output_dir) if accelerator.is_main_process else None
     try:
-        if run is not None:
+        if folder is not None:
             hub.check(config)
         rows, extra = _read_rows(config, accelerator.is_main_process)
         config = with_epochs(config, len(rows) + len(extra), accelerator.num_processes)
-        return TrainingRun(config, accelerator, rows, run, stop, extra).run_all()
+        parts = build_parts(config, accelerator, rows, extra)
+        return TrainingRun(config, accelerator, parts, folder, stop).run_all()
     except OSError as error:
         raise TrainingError(f"{error}. Whole checkpoints are untouched; the same command resumes from the last "
                             "one.") from error
@@ -50,8 +52,8 @@ def train(config: TrainConfig, stop: StopSignals) -> Path:
             "--gradient_accumulation_steps by the same factor, which learns the same, add --gradient_checkpointing, "
             "lower --cache_budget, or train a LoRA with --lora_rank 8.") from error
     finally:
-        if run is not None:
-            run.close()
+        if folder is not None:
+            folder.close()
 
 
 def _read_rows(config: TrainConfig, progress: bool) -> tuple[list[Row], list[Row]]:
@@ -64,7 +66,7 @@ def _read_rows(config: TrainConfig, progress: bool) -> tuple[list[Row], list[Row
 
 
 def with_precision(config: TrainConfig) -> TrainConfig:
-    """The same settings with the precision that `auto` stands for here, so that a run keeps it wherever it is resumed."""
+    """The settings with the precision that `auto` stands for here, so that a run keeps it wherever it is resumed."""
     if config.mixed_precision != "auto":
         return config
     return replace(config, mixed_precision="bf16" if has_bf16(torch.device(device_type(config))) else "no")

@@ -10,7 +10,7 @@ from PIL import Image
 from common.image_grid import captioned_grid
 from common.quiet import known_noise_off
 from generation.sampling import batch_size_for, sample, use_fast_sampler
-from models.text import encode_prompts
+from models.families import encode_prompts
 from trainer.config import TrainConfig
 
 with known_noise_off():
@@ -18,14 +18,14 @@ with known_noise_off():
     from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 
 
-class Validation:
+class SampleGrid:
     """What sampling needs beside the UNet: the encoded prompts, and the VAE, which visits the device to decode."""
 
     def __init__(self, pipeline: StableDiffusionPipeline, config: TrainConfig, accelerator: Accelerator) -> None:
         """Encode the prompts and take the text encoder off `pipeline`: neither the loop nor the samples need it."""
         self.config, self.accelerator, self.pipeline = config, accelerator, pipeline
         pipeline.text_encoder.to(accelerator.device)
-        self.prompts = encode_prompts(pipeline, [*config.validation_prompts, ""], accelerator.device)
+        self.prompt_embeds = encode_prompts(pipeline, [*config.validation_prompts, ""], accelerator.device)
         pipeline.text_encoder, pipeline.tokenizer = None, None
         use_fast_sampler(pipeline)
 
@@ -39,9 +39,10 @@ class Validation:
         try:
             with torch.random.fork_rng(), self.accelerator.autocast():
                 for start in range(0, len(config.validation_prompts), batch_size):
-                    text = self.prompts[:-1][start:start + batch_size]
-                    pictures += sample(self.pipeline, text, [self.prompts[-1:]], range(start, start + len(text)),
-                                       config.num_inference_steps, config.guidance_scale, config.resolution, on_step)
+                    embeds = self.prompt_embeds[:-1][start:start + batch_size]
+                    pictures += sample(self.pipeline, embeds, [self.prompt_embeds[-1:]],
+                                       range(start, start + len(embeds)), config.num_inference_steps,
+                                       config.guidance_scale, config.resolution, on_step)
         finally:
             self.pipeline.vae.to("cpu")
         return captioned_grid(pictures, config.validation_prompts)
