@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from common.device import has_bf16
+from common.device import choose_device, has_bf16
 from common.quiet import known_noise_off
 from common.stop_signals import StopSignals
 from dataset.captioned_folder import Row, read_dataset, without_prompts
@@ -66,18 +66,18 @@ def _read_rows(config: TrainConfig, progress: bool) -> tuple[list[Row], list[Row
 
 
 def with_precision(config: TrainConfig) -> TrainConfig:
-    """The settings with the precision that `auto` stands for here, so that a run keeps it wherever it is resumed."""
+    """The settings with the precision that `auto` stands for here, so that a run keeps it wherever it is resumed.
+
+    Raises UserError where a GPU is asked for and not there.
+    """
     if config.mixed_precision != "auto":
         return config
-    return replace(config, mixed_precision="bf16" if has_bf16(torch.device(device_type(config))) else "no")
+    return replace(config, mixed_precision="bf16" if has_bf16(choose_device(config.device)) else "no")
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
-    """The processes and the device. Raises TrainingError where a GPU is asked for and not there."""
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("--device cuda: no CUDA GPU can be used here (torch.cuda.is_available() is false). "
-                            "Leave the flag out to train on the CPU.")
-    on_cpu = device_type(config) == "cpu"
+    """The processes and the device. Raises UserError where a GPU is asked for or needed and not there."""
+    on_cpu = choose_device(config.device).type == "cpu"
     if on_cpu and config.mixed_precision == "fp16":
         raise TrainingError("--mixed_precision fp16 needs a CUDA GPU; on a CPU use bf16 or no")
     torch.backends.cudnn.benchmark = not config.deterministic
@@ -87,11 +87,6 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     else:
         torch.set_float32_matmul_precision("high")
     return Accelerator(mixed_precision=config.mixed_precision, cpu=on_cpu)
-
-
-def device_type(config: TrainConfig) -> str:
-    """`cpu` or `cuda`, as the settings say and as this machine has it."""
-    return "cpu" if config.device == "cpu" or not torch.cuda.is_available() else "cuda"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
