@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,13 +39,33 @@ def problems(folder: Path, **columns) -> str:
     return str(caught.value)
 
 
-def test_rows_carry_their_captions_and_facts(data: Path) -> None:
+def test_rows_carry_their_captions_and_metadata(data: Path) -> None:
     rows = read(data)
     assert [row.path.name for row in rows] == [f"{number:05x}.png" for number in range(8)]
     assert rows[1].captions == ("water",)
     assert rows[0].captions == ("moon", "moon eat")
     assert (rows[0].strokes, rows[0].is_frequent, rows[0].is_composed) == (1, True, False)
     assert (rows[1].strokes, rows[1].is_frequent, rows[1].is_composed) == (2, False, True)
+
+
+@pytest.mark.parametrize(("kind", "is_own_sample", "is_negative"), [
+    ("sampled", True, False), ("negative", True, True), ("real", False, False), ("composed", False, False),
+    ("drawn", True, False), ("rejected", True, True),  # as sets said before
+    (None, False, False), (["sampled"], False, False)])
+def test_a_row_says_whether_it_is_a_models_own_sample_and_a_negative_one(
+        kind: object, is_own_sample: bool, is_negative: bool, data: Path) -> None:
+    rewrite(data, lambda entries: [entry.update(kind=kind) for entry in entries])
+    assert {(row.is_own_sample, row.is_negative) for row in read(data)} == {(is_own_sample, is_negative)}
+
+
+def test_a_set_of_the_kinds_of_before_keeps_its_metadata_and_so_its_hash(data: Path) -> None:
+    rewrite(data, lambda entries: [entry.update(kind=kind) for entry, kind in zip(entries, ["drawn", "rejected"] * 4,
+                                                                                  strict=True)])
+    rows = read(data)
+    assert [row.metadata["kind"] for row in rows] == ["drawn", "rejected"] * 4
+    named_as_today = [replace(row, metadata={**row.metadata, "kind": row.kind}) for row in rows]
+    assert dataset_hash(rows) != dataset_hash(named_as_today)
+    assert [row.is_negative for row in named_as_today] == [row.is_negative for row in rows]
 
 
 def test_everything_that_is_wrong_is_listed_at_once(data: Path) -> None:
@@ -129,7 +150,7 @@ def test_the_other_split_is_not_touched(data: Path) -> None:
     assert len(read(data)) == 8
 
 
-def test_the_hash_follows_pictures_captions_facts_and_order(data: Path) -> None:
+def test_the_hash_follows_pictures_captions_metadata_and_order(data: Path) -> None:
     first = dataset_hash(read(data))
     assert dataset_hash(read(data)) == first
     assert dataset_hash(read(data)[::-1]) != first

@@ -90,21 +90,21 @@ def test_a_row_without_a_stroke_count_is_never_tagged() -> None:
     assert not draws(rows=rows(strokes=None))[0].tagged.any()
 
 
-def test_a_rejected_row_is_marked_and_keeps_its_caption() -> None:
-    mixed = [*rows(20), *rows(20, kind="rejected")]
+def test_a_negative_sample_is_marked_and_keeps_its_caption() -> None:
+    mixed = [*rows(20), *rows(20, kind="negative")]
     run = draws(rows=mixed, size=500)
     drawn = [run[step] for step in range(8)]
     for one in drawn:
-        assert torch.equal(one.rejected, one.rows >= 20) and not (one.dropped & one.rejected).any()
-    share = torch.cat([one.dropped[~one.rejected] for one in drawn]).float().mean().item()
+        assert torch.equal(one.negative, one.rows >= 20) and not (one.dropped & one.negative).any()
+    share = torch.cat([one.dropped[~one.negative] for one in drawn]).float().mean().item()
     assert share == pytest.approx(0.25, abs=0.03)
     (batch,) = Batches(run, _Encoded(), 1.0, 500, 1, 0, torch.device("cpu")).at(0)
-    assert torch.equal(batch.rejected, (run[0].rows >= 20).nonzero().flatten())
+    assert torch.equal(batch.negative, (run[0].rows >= 20).nonzero().flatten())
 
 
 def test_a_recogniser_looks_where_parts_and_strokes_are_decided_and_is_told_the_strokes_they_name() -> None:
-    run = draws(rows=[*rows(10), *rows(10, components=[{"element": "口"}]), *rows(10, kind="drawn"),
-                      *rows(10, kind="rejected")], size=500)
+    run = draws(rows=[*rows(10), *rows(10, components=[{"element": "口"}]), *rows(10, kind="sampled"),
+                      *rows(10, kind="negative")], size=500)
     one = run[0]
     own, parts = one.rows >= 20, (one.rows >= 10) & (one.rows < 20)
     expected = (own | parts) & (one.timesteps >= 300) & (one.timesteps < 980)

@@ -23,7 +23,7 @@ class StepPlan:
     """What one optimizer update of `size` samples (all processes and accumulation steps together) is drawn to see.
 
     rows, caption: int64 (size,), the row and which of its captions, or, beyond these, of its part names; dropped,
-    tagged, rejected, reward_mask: bool (size,), whether the caption is left out (for guidance), whether it carries the
+    tagged, negative, reward_mask: bool (size,), whether the caption is left out (for guidance), whether it carries the
     stroke count, whether the picture is one to be led away from, whose caption is never left out, and whether a
     recogniser may look at it: at own drawings and at pictures whose components are known, with their captions, at
     timesteps where it matters; strokes: int64 (size,), the number that the caption names, 0 for none; timesteps: int64
@@ -35,7 +35,7 @@ class StepPlan:
     caption: torch.Tensor
     dropped: torch.Tensor
     tagged: torch.Tensor
-    rejected: torch.Tensor
+    negative: torch.Tensor
     reward_mask: torch.Tensor
     strokes: torch.Tensor
     timesteps: torch.Tensor
@@ -64,8 +64,8 @@ class BatchPlan:
         self.part_name_counts = torch.tensor([len(row.component_names) for row in rows])
         self.strokes = torch.tensor([row.strokes or 0 for row in rows])
         self.can_tag = torch.tensor([row.strokes is not None for row in rows])
-        self.has_reward = torch.tensor([row.is_own or bool(row.metadata.get("components")) for row in rows])
-        self.is_rejected = torch.tensor([row.is_rejected for row in rows])
+        self.has_reward = torch.tensor([row.is_own_sample or bool(row.metadata.get("components")) for row in rows])
+        self.is_negative = torch.tensor([row.is_negative for row in rows])
         self._last_order: tuple[int, torch.Tensor] | None = None  # an epoch and its rows, kept for the next step
 
     def __getitem__(self, step: int) -> StepPlan:
@@ -83,7 +83,7 @@ class BatchPlan:
             caption=caption,
             dropped=dropped,
             tagged=tagged,
-            rejected=self.is_rejected[rows],
+            negative=self.is_negative[rows],
             reward_mask=(~dropped & self.has_reward[rows] & (caption < self.caption_counts[rows])
                        & (timesteps >= first) & (timesteps < end)),
             strokes=self.strokes[rows] * (tagged & ~dropped),
@@ -110,7 +110,7 @@ class BatchPlan:
         chance = torch.rand((3, self.size), generator=generator(self.seed, step, Purpose.CAPTIONS))
         counts = self.caption_counts[rows]
         caption = torch.minimum((chance[0] * counts).long(), counts - 1)
-        dropped = (chance[1] < self.dropout) & ~self.is_rejected[rows]
+        dropped = (chance[1] < self.dropout) & ~self.is_negative[rows]
         tagged = (chance[2] < self.tag_share) & self.can_tag[rows]
         if self.single_component_fraction:
             chance = torch.rand((2, self.size), generator=generator(self.seed, step, Purpose.PART_NAMES))

@@ -18,7 +18,7 @@ class Batch:
     """One process's share of one accumulation step, on the device.
 
     latents: fp32 (B, C, h, w), scaled; noise: the same shape; timesteps: int64 (B,); text: (B, tokens, width);
-    rejected: int64 (R,), the places in the batch of pictures to be led away from; reward_mask: int64 (L,), those of
+    negative: int64 (R,), the places in the batch of pictures to be led away from; reward_mask: int64 (L,), those of
     pictures that a recogniser may look at; rows, strokes: int64 (L,), on the CPU, these pictures' rows and the numbers
     that their captions name, 0 for none; distortions: a CPU generator of this process's own.
     """
@@ -27,7 +27,7 @@ class Batch:
     noise: torch.Tensor
     timesteps: torch.Tensor
     text: torch.Tensor
-    rejected: torch.Tensor
+    negative: torch.Tensor
     reward_mask: torch.Tensor
     rows: torch.Tensor
     strokes: torch.Tensor
@@ -66,7 +66,7 @@ class Batches:
             text = self._encoded.text(share.rows, share.caption, share.tagged, share.dropped)
             batches.append(Batch(
                 latents, self._move(share.noise), self._move(share.timesteps), text,
-                self._move(share.rejected.nonzero().flatten()), self._move(share.reward_mask.nonzero().flatten()),
+                self._move(share.negative.nonzero().flatten()), self._move(share.reward_mask.nonzero().flatten()),
                 share.rows[share.reward_mask], share.strokes[share.reward_mask],
                 generator(self._draws.seed, step, Purpose.DISTORTIONS, start)))
         return batches

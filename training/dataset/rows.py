@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+SAMPLED, NEGATIVE = "sampled", "negative"  # the kinds of a model's own samples: to learn from, and negative ones
+EARLIER_KINDS = {"drawn": SAMPLED, "rejected": NEGATIVE}  # of older sets, whose metadata stay as they are: they are hashed
+
 
 @dataclass(frozen=True)
 class Row:
@@ -25,19 +28,25 @@ class Row:
         return self._whole_number("strokes")
 
     @property
+    def kind(self) -> str | None:
+        """`real`, `composed`, SAMPLED or NEGATIVE, where the set says it; the kinds of older sets by today's names."""
+        kind = self.metadata.get("kind")
+        return EARLIER_KINDS.get(kind, kind) if isinstance(kind, str) else None
+
+    @property
     def is_composed(self) -> bool:
         """Whether it was composed of the components of real characters."""
-        return self.metadata.get("kind") == "composed"
+        return self.kind == "composed"
 
     @property
-    def is_own(self) -> bool:
-        """Whether it is a drawing of a model's own, one to learn from or one to be led away from."""
-        return self.metadata.get("kind") in ("drawn", "rejected")
+    def is_own_sample(self) -> bool:
+        """Whether a model drew it itself: a sample to learn from, or a negative one."""
+        return self.kind in (SAMPLED, NEGATIVE)
 
     @property
-    def is_rejected(self) -> bool:
-        """Whether it is a drawing to be led away from: one of a model's own that a recogniser refused."""
-        return self.metadata.get("kind") == "rejected"
+    def is_negative(self) -> bool:
+        """Whether it is a negative sample: one of a model's own that a recogniser refused."""
+        return self.kind == NEGATIVE
 
     @property
     def is_frequent(self) -> bool:

@@ -70,7 +70,7 @@ class TrainingRun:
         found = find_checkpoint(config, self.provenance, accelerator.print)
 
         reference = None
-        if any(row.is_rejected for row in rows):
+        if any(row.is_negative for row in rows):
             reference = deepcopy(pipeline.unet).requires_grad_(False)
             reference.to(self.device, PRECISIONS[config.mixed_precision])
         self.loss = DiffusionLoss(pipeline.scheduler, config.snr_gamma, self.device, reference)
@@ -152,7 +152,7 @@ class TrainingRun:
             with self.train_state.accumulate(last=batch is batches[-1]):
                 with self.accelerator.autocast():
                     loss = self.loss(self.train_state.forward, batch.latents, batch.noise, batch.timesteps, batch.text,
-                                     batch.rejected)
+                                     batch.negative)
                     if self.reward_loss is not None and len(batch.reward_mask):
                         loss = loss.index_add(0, batch.reward_mask, self.look(batch))
                 self.accelerator.backward(loss.mean() / len(batches))
@@ -177,7 +177,7 @@ class TrainingRun:
         def loss_of(network: torch.nn.Module) -> torch.Tensor:
             with self.accelerator.autocast():
                 return self.loss(network, batch.latents, batch.noise, batch.timesteps, batch.text,
-                                 batch.rejected).mean()
+                                 batch.negative).mean()
 
         refuse_other_gradients(loss_of, self.train_state.unet, self.train_state.compiled, self.train_state.trained)
 

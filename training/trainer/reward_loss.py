@@ -53,7 +53,7 @@ class RewardLoss:
         kinds: dict[str, list[int]] = {}
         for place, original in enumerate(recogniser.vocabulary.originals):
             kinds.setdefault(original, []).append(place + 1)
-        self.is_own = torch.tensor([row.is_own for row in rows])
+        self.is_own = torch.tensor([row.is_own_sample for row in rows])
         named = homonyms(rows)
         self.parts = [_classes(row, kinds, named) for row in rows]
 
