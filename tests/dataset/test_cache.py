@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 
 from dataset import cache
-from dataset.batch_plan import BatchPlan
 from dataset.cache import RecordStore, encode_rows
 from dataset.captioned_folder import read_dataset
 from dataset.images import load_image
 from dataset.rows import Row
 from models.pipelines import load_pipeline
 from models.text import encode_prompts
+from plan_fixtures import batch_plan
 from training_fixtures import forked, save_base, save_dataset
 
 CPU = torch.device("cpu")
@@ -65,7 +65,7 @@ def test_what_is_looked_up_is_what_the_encoders_give(bench: Path, tmp_path: Path
     moments = encoded.moments(numbers)
     assert torch.allclose(moments[:, 0], posterior.mean[numbers], atol=1e-5)
     assert torch.allclose(moments[:, 1], posterior.std[numbers], atol=1e-5)
-    found = encoded.text(numbers, torch.tensor([0, 0, 0, 1, 0]), torch.tensor([False, True, True, False, False]),
+    found = encoded.prompt_embeds(numbers, torch.tensor([0, 0, 0, 1, 0]), torch.tensor([False, True, True, False, False]),
                          torch.tensor([False, False, False, False, True]))
     assert torch.allclose(found, texts, atol=1e-5)
 
@@ -76,7 +76,7 @@ def test_beyond_its_captions_a_composed_row_has_the_names_of_its_parts(bench: Pa
     parts = [{"element": "氵", "meaning": "water"}, {"element": "馬", "meaning": "tree"}]
     row = Row(row.path, row.sha256, ("water tree",), {"kind": "composed", "strokes": 14, "components": parts})
     encoded = encode_rows(pipeline, [row], torch.ones((1, 3, 2), dtype=torch.bool), tmp_path, 32, "no", CPU, 1e9)
-    found = encoded.text(torch.zeros(3, dtype=torch.long), torch.tensor([1, 2, 0]), torch.tensor([True, True, False]),
+    found = encoded.prompt_embeds(torch.zeros(3, dtype=torch.long), torch.tensor([1, 2, 0]), torch.tensor([True, True, False]),
                          torch.tensor([False, False, False]))
     texts = encode_prompts(pipeline, ["water, 14 strokes", "tree, 14 strokes", "water tree"], CPU)
     assert torch.allclose(found, texts, atol=1e-5)
@@ -102,8 +102,8 @@ def test_a_changed_picture_is_encoded_alone(tmp_path: Path, bench: Path, encoded
 
 def test_only_what_the_run_will_draw_is_encoded(bench: Path, tmp_path: Path, encoded_keys: list[str]) -> None:
     rows = read_dataset(bench / "data", progress=False)
-    run = BatchPlan(rows, 0, 2, (4, 16, 16), torch.ones(1000), 0.0, 0.0, 0.0, torch.ones(len(rows)))
-    encoded, _ = encode(bench / "base", bench / "data", tmp_path, wanted=run.wanted(1))
+    run = batch_plan(rows, size=2, dropout=0.0, tag_fraction=0.0)
+    encoded, _ = encode(bench / "base", bench / "data", tmp_path, wanted=run.required_captions(1))
     assert len(encoded_keys) == 2 + 2 + 1  # two pictures, two captions, the empty one
     drawn = run[0].rows
     encoded.moments(drawn)
@@ -132,8 +132,8 @@ def test_the_states_of_a_half_dtype_are_those_of_fp32_rounded(bench: Path, tmp_p
     whole, _ = encode(bench / "base", bench / "data", tmp_path)
     half, _ = encode(bench / "base", bench / "data", tmp_path, "fp16")
     place = (torch.tensor([0]), torch.tensor([0]), torch.tensor([False]), torch.tensor([False]))
-    assert half.text(*place).dtype == torch.float16
-    assert torch.equal(half.text(*place), whole.text(*place).half())
+    assert half.prompt_embeds(*place).dtype == torch.float16
+    assert torch.equal(half.prompt_embeds(*place), whole.prompt_embeds(*place).half())
 
 
 def test_bf16_encodes_nearly_the_same_under_other_keys(bench: Path, tmp_path: Path, encoded_keys: list[str]) -> None:

@@ -98,13 +98,13 @@ class EncodedRows:
         """
         self._moments, self._moment_places = moments, moment_places
         self._text, self._text_places, self._empty_place = text, text_places, empty_place
-        self._device = device
+        self.device = device
 
     def moments(self, rows: torch.Tensor) -> torch.Tensor:
         """Posterior mean and standard deviation, fp32 (B, 2, C, h, w) on the device, of int64 rows (B,)."""
         return self._look_up(self._moments, self._moment_places[rows]).float()
 
-    def text(self, rows: torch.Tensor, caption: torch.Tensor, tagged: torch.Tensor,
+    def prompt_embeds(self, rows: torch.Tensor, caption: torch.Tensor, tagged: torch.Tensor,
              dropped: torch.Tensor) -> torch.Tensor:
         """Encoded captions (B, tokens, width) on the device; the empty caption's where `dropped`."""
         places = self._text_places[rows, caption, tagged.long()]
@@ -113,9 +113,9 @@ class EncodedRows:
     def _look_up(self, table: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
         if bool((places < 0).any()):
             raise IndexError("a row or caption was drawn that was not encoded")
-        if table.device == self._device:
-            return table[to_device(places, self._device)]
-        return to_device(table[places], self._device)
+        if table.device == self.device:
+            return table[to_device(places, self.device)]
+        return to_device(table[places], self.device)
 
 
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

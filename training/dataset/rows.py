@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 SAMPLED, NEGATIVE = "sampled", "negative"  # the kinds of a model's own samples: to learn from, and negative ones
-EARLIER_KINDS = {"drawn": SAMPLED, "rejected": NEGATIVE}  # of older sets, whose metadata stay as they are: they are hashed
+EARLIER_KINDS = {"drawn": SAMPLED, "rejected": NEGATIVE}  # older sets'; their metadata are hashed as they are
 
 
 @dataclass(frozen=True)
