@@ -22,6 +22,7 @@ from common.stop_signals import Stopped, StopSignals
 from dataset.batch_plan import BatchPlan, PlanSettings
 from dataset.batches import Batch, Batches, Shard
 from dataset.cache import encode_rows
+from dataset.encoders import EncodingSettings
 from dataset.rows import Row, dataset_hash
 from dataset.sampling_weights import row_weights, timestep_weights, with_extra
 from models.pipelines import load_pipeline, module_hash
@@ -86,7 +87,8 @@ class TrainingRun:
             config.timestep_bias_multiplier, config.timestep_bias_begin, config.timestep_bias_end))
         encoded = encode_rows(
             pipeline, rows, self.draws.required_captions(config.max_train_steps),
-            config.cache_dir, config.resolution, config.mixed_precision, self.device, config.cache_budget * 1e9)
+            EncodingSettings(config.cache_dir, config.resolution, config.mixed_precision, self.device,
+                             config.cache_budget * 1e9))
         self.batches = Batches(self.draws, encoded, pipeline.vae.config.scaling_factor, shard)
         self.validation = Validation(pipeline, config, accelerator)
         self.train_state = TrainState(pipeline.unet, config, accelerator)
