@@ -51,7 +51,7 @@ def test_the_network_sees_the_noised_latents_their_timesteps_and_the_prompts() -
     loss = term(snr_gamma=None)(network, given)
     assert torch.equal(seen[0], DDPMScheduler().add_noise(given.latents, given.noise, given.timesteps))
     assert seen[1] is given.timesteps
-    assert seen[2] is given.text
+    assert seen[2] is given.prompt_embeds
     assert torch.allclose(loss, given.noise.square().mean((1, 2, 3)))
 
 
@@ -65,26 +65,26 @@ def test_the_error_is_weighted_as_the_schedule_says() -> None:
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 def test_a_negative_sample_leads_away_as_far_as_a_plain_one_leads_to_it(prediction_type: str) -> None:
     plain = batch()
-    mixed = replace(plain, rejected=torch.tensor([1, 3]))
+    mixed = replace(plain, negative=torch.tensor([1, 3]))
     base, now = torch.randn_like(plain.latents), torch.randn_like(plain.latents).requires_grad_()
     seen = []
 
     def reference(noisy: torch.Tensor, *_: torch.Tensor, **__: object) -> tuple[torch.Tensor]:
         seen.append(len(noisy))
-        return (base[mixed.rejected],)
+        return (base[mixed.negative],)
 
     loss = term(prediction_type, reference=reference)
     to, away = loss(predicting(now), plain), loss(predicting(now), mixed)
     assert seen == [2]
     others = torch.tensor([0, 2, 4])
     assert torch.equal(to[others], away[others])
-    assert not torch.isclose(to[mixed.rejected], away[mixed.rejected]).any()
+    assert not torch.isclose(to[mixed.negative], away[mixed.negative]).any()
 
     def gradient(prediction: torch.Tensor, given: Batch) -> torch.Tensor:
         return torch.autograd.grad(loss(predicting(prediction), given).sum(), prediction)[0]
 
     at_the_base = base.clone().requires_grad_()
-    assert torch.allclose(gradient(at_the_base, mixed)[mixed.rejected], -gradient(at_the_base, plain)[mixed.rejected],
+    assert torch.allclose(gradient(at_the_base, mixed)[mixed.negative], -gradient(at_the_base, plain)[mixed.negative],
                           atol=1e-6)  # the base sets out the opposite way
     assert torch.equal(gradient(now, plain)[others], gradient(now, mixed)[others])
 

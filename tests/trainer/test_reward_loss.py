@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDPMScheduler, SchedulerMixin
 
-from dataset.captioned_folder import Row
+from dataset.rows import Row
 from models.families import StableDiffusion
 from models.noise_schedule import NoiseSchedule
 from models.pipelines import load_pipeline
@@ -111,7 +111,7 @@ def test_a_perfect_prediction_gives_the_image_back_and_its_reading_is_the_loss(
     assert torch.allclose(either, -torch.log(1.0 - absent + 1e-4), atol=2e-2)  # any component of the name will do
 
 
-def test_samples_outside_of_the_reward_mask_cost_nothing(base: Path, judge: Judge) -> None:
+def test_samples_that_are_not_scored_cost_nothing(base: Path, judge: Judge) -> None:
     pipeline = load_pipeline(str(base))
     loss = term(pipeline.scheduler, pipeline.vae, judge, ROWS)
     some = loss(pipeline.unet, batch_of(**samples(), rows=FIRST[:2]))

@@ -21,7 +21,9 @@ from safetensors.torch import load_file
 
 from common import checkpoints
 from common.quiet import known_noise_off
-from dataset.captioned_folder import Row, dataset_hash, load_picture, read_dataset
+from dataset.captioned_folder import read_dataset
+from dataset.images import load_image
+from dataset.rows import Row, dataset_hash
 from models.families import StableDiffusion, encode_prompts, family_of
 from models.noise_schedule import NoiseSchedule
 from models.pipelines import load_pipeline
@@ -127,7 +129,7 @@ def reward_loss_on(rows: list[Row], pipeline: StableDiffusionPipeline, judge: Ju
 def mean_loss(term: LossTerm, rows: list[Row], unet: torch.nn.Module, pipeline: StableDiffusionPipeline,
               timesteps: range) -> float:
     rng, losses = torch.Generator().manual_seed(0), []
-    pictures = torch.stack([torch.from_numpy(load_picture(row.path, 32, pipeline.vae.config.in_channels))
+    pictures = torch.stack([torch.from_numpy(load_image(row.path, 32, pipeline.vae.config.in_channels))
                             for row in rows])
     with torch.no_grad():
         latents = pipeline.vae.encode(pictures).latent_dist.mean * pipeline.vae.config.scaling_factor

@@ -117,7 +117,7 @@ class TrainingRun:
         with self.stop.deferred():
             self.check(self.window.losses, self.step)
             loss, *terms = self.accelerator.reduce(mean_of(self.window.losses), "mean").tolist()
-            rate = self.window.updates_per_second() * self.parts.plan.size
+            rate = self.window.updates_per_second() * self.parts.plan.settings.size
             if self.folder is not None:
                 by_name = {f"loss/{term.name}": mean for term, mean in zip(self.parts.terms, terms, strict=True)}
                 self.folder.report(self.step, {

@@ -50,9 +50,9 @@ class DiffusionTerm:
     def __call__(self, network: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """The loss of each sample, fp32 (B,)."""
         noisy = self.schedule.noised(batch.latents, batch.noise, batch.timesteps)
-        predicted = self.family.predict(network, noisy, batch.timesteps, batch.text)
+        predicted = self.family.predict(network, noisy, batch.timesteps, batch.prompt_embeds)
         target = self.schedule.target(batch.latents, batch.noise, batch.timesteps)
-        if len(batch.rejected):
+        if len(batch.negative):
             target = self._mirrored(target, noisy, batch)
         error = F.mse_loss(predicted, target, reduction="none").mean(dim=(1, 2, 3))
         if self.snr_gamma is None:
@@ -62,8 +62,8 @@ class DiffusionTerm:
     @torch.no_grad()
     def _mirrored(self, target: torch.Tensor, noisy: torch.Tensor, batch: Batch) -> torch.Tensor:
         """The target, with that of the negative samples mirrored at the prediction of the base."""
-        index = batch.rejected
-        base = self.family.predict(self.reference, noisy[index], batch.timesteps[index], batch.text[index])
+        index = batch.negative
+        base = self.family.predict(self.reference, noisy[index], batch.timesteps[index], batch.prompt_embeds[index])
         return target.index_copy(0, index, 2.0 * base - target[index])
 
 

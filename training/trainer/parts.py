@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from common.quiet import known_noise_off
-from dataset.batch_plan import BatchPlan
-from dataset.batches import Batches
+from dataset.batch_plan import BatchPlan, PlanSettings
+from dataset.batches import Batches, Shard
 from dataset.cache import encode_rows
-from dataset.captioned_folder import Row, dataset_hash
+from dataset.encoders import EncodingSettings
+from dataset.rows import Row, dataset_hash
 from dataset.sampling_weights import row_weights, timestep_weights, with_extra
 from models.families import Family, family_of
 from models.noise_schedule import NoiseSchedule
@@ -84,7 +85,7 @@ def loss_terms(config: TrainConfig, pipeline: StableDiffusionPipeline, family: F
                rows: Sequence[Row], reward_model: Judge | None, device: torch.device) -> list[LossTerm]:
     """What is minimised: the diffusion loss, and the reward loss where there is a reward model."""
     reference = None
-    if any(row.is_rejected for row in rows):
+    if any(row.is_negative for row in rows):
         reference = frozen_copy(pipeline.unet).to(device, PRECISIONS[config.mixed_precision])
     terms: list[LossTerm] = [DiffusionTerm(family, schedule, config.snr_gamma, reference)]
     if reward_model is not None:
@@ -97,27 +98,29 @@ def frozen_copy(network: UNet2DConditionModel) -> UNet2DConditionModel:
     return deepcopy(network).requires_grad_(False)
 
 
-def plan_batches(config: TrainConfig, rows: Sequence[Row], extra: Sequence[Row], latent_shape: Sequence[int],
+def plan_batches(config: TrainConfig, rows: Sequence[Row], extra: Sequence[Row], latent_shape: tuple[int, ...],
                  timesteps: int, processes: int) -> BatchPlan:
     """What each update is drawn to see, of rows that are drawn as often as the settings say."""
-    weights = row_weights(rows, config.composed_fraction, config.frequent_kanji_weight, config.rare_component_exponent)
-    return BatchPlan(
-        [*rows, *extra], config.seed, config.train_batch_size * config.gradient_accumulation_steps * processes,
-        latent_shape,
-        timestep_weights(timesteps, config.timestep_bias_strategy, config.timestep_bias_portion,
-                         config.timestep_bias_multiplier, config.timestep_bias_begin, config.timestep_bias_end),
-        CAPTION_DROPOUT, config.stroke_tag_fraction, config.noise_offset,
-        with_extra(weights, len(extra), config.extra_fraction), config.single_component_fraction)
+    settings = PlanSettings(
+        config.seed, config.train_batch_size * config.gradient_accumulation_steps * processes, latent_shape,
+        dropout=CAPTION_DROPOUT, tag_fraction=config.stroke_tag_fraction, noise_offset=config.noise_offset,
+        single_component_fraction=config.single_component_fraction)
+    of_rows = row_weights(rows, config.composed_fraction, config.frequent_kanji_weight, config.rare_component_exponent)
+    of_timesteps = timestep_weights(timesteps, config.timestep_bias_strategy, config.timestep_bias_portion,
+                                    config.timestep_bias_multiplier, config.timestep_bias_begin,
+                                    config.timestep_bias_end)
+    return BatchPlan([*rows, *extra], settings, with_extra(of_rows, len(extra), config.extra_fraction), of_timesteps)
 
 
 def encode_batches(config: TrainConfig, pipeline: StableDiffusionPipeline, plan: BatchPlan, rows: Sequence[Row],
                    accelerator: Accelerator) -> Batches:
     """The run's batches, of rows that are encoded now where they are not in the cache."""
     encoded = encode_rows(
-        pipeline, rows, plan.wanted(config.max_train_steps), config.cache_dir, config.resolution,
-        config.mixed_precision, accelerator.device, config.cache_budget * 1e9)
-    return Batches(plan, encoded, pipeline.vae.config.scaling_factor, config.train_batch_size,
-                   config.gradient_accumulation_steps, accelerator.process_index, accelerator.device)
+        pipeline, rows, plan.required_captions(config.max_train_steps),
+        EncodingSettings(config.cache_dir, config.resolution, config.mixed_precision, accelerator.device,
+                         config.cache_budget * 1e9))
+    shard = Shard(config.train_batch_size, config.gradient_accumulation_steps, accelerator.process_index)
+    return Batches(plan, encoded, pipeline.vae.config.scaling_factor, shard)
 
 
 def check_compiled(train_state: TrainState, term: LossTerm, batches: Batches, step: int,

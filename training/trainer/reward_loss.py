@@ -19,7 +19,7 @@ import torch.nn.functional as F
 
 from common.quiet import known_noise_off
 from dataset.batches import Batch
-from dataset.captioned_folder import Row, forms_alike, homonyms
+from dataset.rows import Row, forms_alike, homonyms
 from models.families import Family
 from models.noise_schedule import NoiseSchedule
 from recogniser.augmentations import as_sampled
@@ -55,21 +55,21 @@ class RewardTerm:
         self.vae = deepcopy(vae).requires_grad_(False).eval().to(device)
         self.network = deepcopy(reward_model.network).requires_grad_(False).eval()
         self.threshold = torch.logit(torch.tensor(reward_model.thresholds.well_formed)).item()
-        self.is_own = torch.tensor([row.is_own for row in rows])
+        self.is_own = torch.tensor([row.is_own_sample for row in rows])
         self.components = component_classes(rows, reward_model.vocabulary.originals)
 
     def __call__(self, network: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        """The loss of each sample, fp32 (B,), 0 outside of the batch's reward mask.
+        """The loss of each sample, fp32 (B,), 0 for one that the reward model does not score.
 
         Of the latents only those of own samples count; these are noised to the batch's timesteps, and the others are
         sampled to there.
         """
-        losses, index = torch.zeros(len(batch.latents), device=batch.latents.device), batch.reward_mask
+        losses, index = torch.zeros(len(batch.latents), device=batch.latents.device), batch.reward_indices
         if not len(index):
             return losses
         latents = ended_latents(
             partial(self.family.predict, unwrapped(network)), self.schedule, batch.latents[index], batch.noise[index],
-            batch.timesteps[index], batch.text[index], self.is_own[batch.rows].to(losses.device))
+            batch.timesteps[index], batch.prompt_embeds[index], self.is_own[batch.rows].to(losses.device))
         ink = decoded_ink(self.vae.decode(latents / self.vae.config.scaling_factor).sample).cpu()
         return losses.index_add(0, index, self._judged(ink, batch).to(losses.device))
 
