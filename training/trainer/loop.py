@@ -244,7 +244,7 @@ class TrainingRun:
             with self.stop.deferred(), self.train_state.averaged() as unet:
                 pipeline_dir = export.save_pipeline(self.config, unet, self.card_metadata, grid)
             print(f"pipeline: {pipeline_dir}\nsamples:  {grid}")
-            hub.push(self.config)
+            hub.push(self.config, self.card_metadata)
             write_text(self.run.path / FINISHED, json.dumps(finished_facts(self.config), indent=1) + "\n")
         self.accelerator.wait_for_everyone()
         return self.config.output_dir / "pipeline"
