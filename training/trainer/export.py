@@ -157,8 +157,8 @@ def _save_lora(unet: UNet2DConditionModel, folder: Path) -> None:
     from peft.utils import get_peft_model_state_dict
 
     adapter = {name: weight.detach().cpu().contiguous() for name, weight in get_peft_model_state_dict(unet).items()}
-    StableDiffusionPipeline.save_lora_weights(
-        folder, unet_lora_layers=convert_state_dict_to_diffusers(adapter), safe_serialization=True)
-    save_file(convert_state_dict_to_kohya({f"unet.{name}": weight for name, weight in adapter.items()}),
-              folder / KOHYA_FILE)
-
+    with appearing(folder) as building:
+        StableDiffusionPipeline.save_lora_weights(
+            building, unet_lora_layers=convert_state_dict_to_diffusers(adapter), safe_serialization=True)
+        save_file(convert_state_dict_to_kohya({f"unet.{name}": weight for name, weight in adapter.items()}),
+                  building / KOHYA_FILE)
