@@ -21,11 +21,12 @@ from generation.sampling import GUIDED_FRACTION
 from trainer.config import TrainConfig, as_json
 
 TEMPLATES = Path(__file__).with_name("templates")
-DATA_ATTRIBUTION = """\
-When the training pictures are those of `dataExtraction/main.py`, they derive from
+_SOURCES = """\
 [KanjiVG](https://kanjivg.tagaini.net) (strokes; copyright Ulrich Apel, CC BY-SA 3.0) and from
 [KANJIDIC2](https://www.edrdg.org/wiki/index.php/KANJIDIC_Project) (meanings; the property of the Electronic Dictionary
 Research and Development Group, used in conformance with the Group's licence, CC BY-SA 4.0)."""
+DATA_ATTRIBUTION = f"When the training pictures are those of `dataExtraction/main.py`, they derive from\n{_SOURCES}"
+_KANJI_ATTRIBUTION = f"The images and captions that it was trained on derive from\n{_SOURCES}"
 _BASE_LICENSES = {"bguisard/stable-diffusion-nano-2-1": "creativeml-openrail-m",
                   "CompVis/stable-diffusion-v1-4": "creativeml-openrail-m", "tiny": "cc-by-sa-4.0"}
 EXPORTED_TINY = Path("tiny-pipeline")  # where the embedded base's card has its whole pipeline written to
@@ -91,12 +92,12 @@ def base_text(settings: TrainConfig) -> str:
 
 def longer(settings: TrainConfig) -> str:
     """The command that trains the embedded base further, as `settings` did, from its shipped weights."""
+    rate, bias = settings.learning_rate, settings.timestep_bias_strategy
     return f"""\
 python training/train_text_to_image.py --preset tiny --output_dir runs/tiny-longer --max_train_steps 20000 \\
-  --optimizer {settings.optimizer} --train_batch_size {settings.train_batch_size} \\
-  --learning_rate {settings.learning_rate:g} --lr_scheduler constant_with_warmup --lr_cooldown_steps 2000 \\
-  --composed_fraction {settings.composed_fraction:g} --frequent_kanji_weight {settings.frequent_kanji_weight:g} \\
-  --timestep_bias_strategy {settings.timestep_bias_strategy}"""
+  --optimizer {settings.optimizer} --train_batch_size {settings.train_batch_size} --learning_rate {rate:g} \\
+  --lr_scheduler constant_with_warmup --lr_cooldown_steps 2000 --composed_fraction {settings.composed_fraction:g} \\
+  --frequent_kanji_weight {settings.frequent_kanji_weight:g} --timestep_bias_strategy {bias}"""
 
 
 def grid_caption(config: TrainConfig) -> str:
@@ -144,7 +145,8 @@ def _render(template: str, title: str, location: str, model: str, sampling: Samp
     card = _environment().get_template(template).render(
         front_matter=front.to_yaml(), title=title, location=location, model=model, words=sampling.words,
         steps=sampling.steps, guidance_scale=f"{sampling.guidance_scale:g}", guided_fraction=GUIDED_FRACTION,
-        license=license, kanji=kanji, attribution=DATA_ATTRIBUTION if attributed else None, grid=grid, **values)
+        license=license, kanji=kanji, grid=grid,
+        attribution=(_KANJI_ATTRIBUTION if kanji else DATA_ATTRIBUTION) if attributed else None, **values)
     return str(ModelCard(card))
 
 
