@@ -170,9 +170,9 @@ class TrainingRun:
         grid = self.draw_samples()
         if self.folder is not None:
             with self.stop.deferred(), self.train_state.averaged() as unet:
-                pipeline_dir = export.save_pipeline(self.config, unet, self.parts.provenance, grid)
+                pipeline_dir = export.save_pipeline(self.config, unet, self.parts.card_metadata, grid)
             print(f"pipeline: {pipeline_dir}\nsamples:  {grid}")
-            hub.push(self.config)
+            hub.push(self.config, self.parts.card_metadata)
             write_text(self.folder.path / FINISHED, json.dumps(result_settings(self.config), indent=1) + "\n")
         self.accelerator.wait_for_everyone()
         return self.config.output_dir / "pipeline"

@@ -39,6 +39,8 @@ class Parts:
 
     step: int
     provenance: dict[str, Any]
+    card_metadata: dict[str, Any]
+    """What the run's card tells beside the settings: see model_card.text."""
     plan: BatchPlan
     batches: Batches
     terms: Sequence[LossTerm]
@@ -70,7 +72,8 @@ def build_parts(config: TrainConfig, accelerator: Accelerator, rows: Sequence[Ro
     step = 0 if checkpoint is None else checkpoint.step
     if train_state.compiled is not None:
         check_compiled(train_state, terms[0], batches, step, accelerator)
-    return Parts(step, provenance, plan, batches, terms, train_state, sample_grid)
+    card_metadata = {**provenance, "kanji": any(row.metadata.get("literal") for row in all_rows)}
+    return Parts(step, provenance, card_metadata, plan, batches, terms, train_state, sample_grid)
 
 
 def provenance_of(pipeline: StableDiffusionPipeline, rows: Sequence[Row], reward_model: Judge | None,
