@@ -1,6 +1,6 @@
 """What is minimised: a list of loss terms over a batch, and the diffusion loss, which is always one of them.
 
-A term is added by a class like DiffusionTerm and a line in trainer/setup.py; it is reported under its own name.
+A term is added by a class like DiffusionTerm and a line in parts.loss_terms; it is reported under its own name.
 """
 
 from __future__ import annotations

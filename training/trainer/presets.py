@@ -16,7 +16,7 @@ from trainer.config import TrainConfig
 
 
 def _preset(base: TrainConfig, train_batch_size: int, **settings: Any) -> TrainConfig:
-    """A base's settings with its update, `base.train_batch_size` samples, in batches that a device holds."""
+    """A base with its update, `base.train_batch_size` samples, in batches that a device holds: it learns the same."""
     return replace(base, train_batch_size=train_batch_size,
                    gradient_accumulation_steps=base.train_batch_size // train_batch_size, **settings)
 
