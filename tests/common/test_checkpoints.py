@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from common import checkpoints
+from common import checkpoints, files
 from common.checkpoints import CheckpointError
 from training_fixtures import forked
 
@@ -82,11 +82,12 @@ def killing_at(moment: int, log: Path, work: Callable[[], object]) -> Callable[[
 
         checkpoints._write_tensors = around(checkpoints._write_tensors, "writing")
         checkpoints.write_text = around(checkpoints.write_text, "writing")
-        checkpoints.sync = around(checkpoints.sync, "sync")
+        checkpoints.sync = files.sync = around(files.sync, "sync")
         checkpoints._remove = around(checkpoints._remove, "removal")
         checkpoints.shutil.rmtree = around(checkpoints.shutil.rmtree, "rmtree")
         Path.unlink = around(Path.unlink, "unlink")
         Path.rename = around(Path.rename, "rename")
+        Path.replace = around(Path.replace, "replacement")
         work()
 
     return doomed
@@ -113,7 +114,9 @@ def test_sigkill_at_any_moment_of_saving_leaves_a_whole_checkpoint(limit: int, t
         assert names(run) == ["checkpoint-000002", "checkpoint-000003"][-limit:]
     assert sum("rename" in moment for moment in moments) == 2
     assert sum("writing" in moment for moment in moments) == 2 * len(FILES)
-    assert len(moments) >= 20
+    assert sum("replacement" in moment for moment in moments) == 2 * len(FILES)
+    assert sum("sync" in moment for moment in moments) == 2 * (2 * len(FILES) + 2), "each file, its name, the folders"
+    assert len(moments) >= 40
 
 
 def test_a_replaced_damaged_checkpoint_costs_nothing_when_killed(tmp_path: Path) -> None:
@@ -167,10 +170,10 @@ def test_any_flipped_bit_of_the_manifest_is_seen(tmp_path: Path) -> None:
     manifest = save(tmp_path, 1) / checkpoints.MANIFEST
     data = manifest.read_bytes()
     content = json.loads(data)
-    for place in range(len(data)):
+    for index in range(len(data)):
         for bit in (1, 4, 32):
             changed = bytearray(data)
-            changed[place] ^= bit
+            changed[index] ^= bit
             manifest.write_bytes(changed)
             try:
                 checkpoints.verify(manifest.parent)

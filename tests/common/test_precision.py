@@ -62,13 +62,13 @@ def test_a_run_keeps_the_precision_that_it_began_in(processor: Processor, tmp_pa
 
 @pytest.mark.parametrize("shape", [(12, 40), (40, 12)])
 def test_muon_in_fp32_takes_the_steps_that_torchs_takes(shape: tuple[int, int]) -> None:
-    draw = torch.Generator().manual_seed(0)
-    first = torch.randn(shape, generator=draw)
+    rng = torch.Generator().manual_seed(0)
+    first = torch.randn(shape, generator=rng)
     matrices = [torch.nn.Parameter(first.clone()) for _ in range(2)]
     settings = {"lr": 1e-2, "weight_decay": 0.1, "momentum": 0.9, "adjust_lr_fn": "match_rms_adamw"}
     both = [kind([matrix], **settings) for kind, matrix in zip((torch.optim.Muon, _Fp32Muon), matrices, strict=True)]
     for _ in range(5):
-        gradient = torch.randn(shape, generator=draw)
+        gradient = torch.randn(shape, generator=rng)
         for optimizer, matrix in zip(both, matrices, strict=True):
             matrix.grad = gradient.clone()
             optimizer.step()

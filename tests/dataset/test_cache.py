@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,11 +10,15 @@ import torch
 from PIL import Image
 
 from dataset import cache
-from dataset.batch_plan import BatchPlan
-from dataset.cache import RecordStore, encode_rows
-from dataset.captioned_folder import Row, load_picture, read_dataset
+from dataset.cache import EncodedRows, encode_rows
+from dataset.captioned_folder import read_dataset
+from dataset.encoders import EncodingSettings, encode_captions
+from dataset.images import load_image
+from dataset.record_store import RecordStore
+from dataset.rows import Row
 from models.pipelines import load_pipeline
 from models.text import encode_prompts
+from plan_fixtures import batch_plan
 from training_fixtures import forked, save_base, save_dataset
 
 CPU = torch.device("cpu")
@@ -30,16 +32,20 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def everything(rows: Sequence[Row]) -> torch.Tensor:
+def settings(folder: Path, precision: str = "no") -> EncodingSettings:
+    return EncodingSettings(folder, resolution=32, precision=precision, device=CPU, budget_bytes=1e9)
+
+
+def all_captions(rows: Sequence[Row]) -> torch.Tensor:
     return torch.ones((len(rows), 2, 2), dtype=torch.bool) & (
         torch.tensor([[number < len(row.captions) for number in range(2)] for row in rows])[:, :, None])
 
 
 def encode(base: Path, data: Path, folder: Path, precision: str = "no",
-           wanted: torch.Tensor | None = None) -> tuple[cache.EncodedRows, list[Row]]:
+           required: torch.Tensor | None = None) -> tuple[EncodedRows, list[Row]]:
     rows = read_dataset(data, progress=False)
-    wanted = everything(rows) if wanted is None else wanted
-    return encode_rows(load_pipeline(str(base)), rows, wanted, folder, 32, precision, CPU, 1e9), rows
+    required = all_captions(rows) if required is None else required
+    return encode_rows(load_pipeline(str(base)), rows, required, settings(folder, precision)), rows
 
 
 @pytest.fixture
@@ -56,26 +62,27 @@ def test_what_is_looked_up_is_what_the_encoders_give(bench: Path, tmp_path: Path
     encoded, rows = encode(bench / "base", bench / "data", tmp_path)
     pipeline = load_pipeline(str(bench / "base"))
     with torch.no_grad():
-        pixels = torch.stack([torch.from_numpy(load_picture(row.path, 32, 3)) for row in rows])
+        pixels = torch.stack([torch.from_numpy(load_image(row.path, 32, 3)) for row in rows])
         posterior = pipeline.vae.encode(pixels).latent_dist
         texts = encode_prompts(pipeline, ["moon", "moon, 1 stroke", "water, 2 strokes", "moon eat", ""], CPU)
     numbers = torch.tensor([0, 0, 1, 0, 2])
     moments = encoded.moments(numbers)
     assert torch.allclose(moments[:, 0], posterior.mean[numbers], atol=1e-5)
     assert torch.allclose(moments[:, 1], posterior.std[numbers], atol=1e-5)
-    found = encoded.text(numbers, torch.tensor([0, 0, 0, 1, 0]), torch.tensor([False, True, True, False, False]),
-                         torch.tensor([False, False, False, False, True]))
+    found = encoded.prompt_embeds(numbers, captions=torch.tensor([0, 0, 0, 1, 0]),
+                                  tagged=torch.tensor([False, True, True, False, False]),
+                                  dropped=torch.tensor([False, False, False, False, True]))
     assert torch.allclose(found, texts, atol=1e-5)
 
 
-def test_beyond_its_captions_a_composed_row_has_the_names_of_its_parts(bench: Path, tmp_path: Path) -> None:
+def test_beyond_its_captions_a_composed_row_has_the_names_of_its_components(bench: Path, tmp_path: Path) -> None:
     pipeline = load_pipeline(str(bench / "base"))
     (row, *_) = read_dataset(bench / "data", progress=False)
-    parts = [{"element": "氵", "meaning": "water"}, {"element": "馬", "meaning": "tree"}]
-    row = Row(row.path, row.sha256, ("water tree",), {"kind": "composed", "strokes": 14, "components": parts})
-    encoded = encode_rows(pipeline, [row], torch.ones((1, 3, 2), dtype=torch.bool), tmp_path, 32, "no", CPU, 1e9)
-    found = encoded.text(torch.zeros(3, dtype=torch.long), torch.tensor([1, 2, 0]), torch.tensor([True, True, False]),
-                         torch.tensor([False, False, False]))
+    components = [{"element": "氵", "meaning": "water"}, {"element": "馬", "meaning": "tree"}]
+    row = Row(row.path, row.sha256, ("water tree",), {"kind": "composed", "strokes": 14, "components": components})
+    encoded = encode_rows(pipeline, [row], torch.ones((1, 3, 2), dtype=torch.bool), settings(tmp_path))
+    found = encoded.prompt_embeds(torch.zeros(3, dtype=torch.long), captions=torch.tensor([1, 2, 0]),
+                                  tagged=torch.tensor([True, True, False]), dropped=torch.tensor([False, False, False]))
     texts = encode_prompts(pipeline, ["water, 14 strokes", "tree, 14 strokes", "water tree"], CPU)
     assert torch.allclose(found, texts, atol=1e-5)
 
@@ -98,14 +105,14 @@ def test_a_changed_picture_is_encoded_alone(tmp_path: Path, bench: Path, encoded
     assert not torch.equal(encoded.moments(torch.tensor([3])), encoded.moments(torch.tensor([2])))
 
 
-def test_only_what_the_run_will_draw_is_encoded(bench: Path, tmp_path: Path, encoded_keys: list[str]) -> None:
+def test_only_what_the_run_requires_is_encoded(bench: Path, tmp_path: Path, encoded_keys: list[str]) -> None:
     rows = read_dataset(bench / "data", progress=False)
-    run = BatchPlan(rows, 0, 2, (4, 16, 16), torch.ones(1000), 0.0, 0.0, 0.0, torch.ones(len(rows)))
-    encoded, _ = encode(bench / "base", bench / "data", tmp_path, wanted=run.wanted(1))
+    plan = batch_plan(rows, size=2, dropout=0.0, tag_fraction=0.0)
+    encoded, _ = encode(bench / "base", bench / "data", tmp_path, required=plan.required_captions(1))
     assert len(encoded_keys) == 2 + 2 + 1  # two pictures, two captions, the empty one
-    drawn = run[0].rows
-    encoded.moments(drawn)
-    other = next(number for number in range(6) if number not in drawn.tolist())
+    required = plan[0].rows
+    encoded.moments(required)
+    other = next(number for number in range(6) if number not in required.tolist())
     with pytest.raises(IndexError, match="not encoded"):
         encoded.moments(torch.tensor([other]))
 
@@ -121,17 +128,17 @@ def test_bases_dtypes_and_tokenizers_do_not_share_records(bench: Path, tmp_path:
     encode(other, bench / "data", tmp_path)
     assert len(encoded_keys) > texts
     pipeline = load_pipeline(str(bench / "base"))
-    before = cache._text_store(pipeline, tmp_path, "no").folder
+    before = encode_captions(pipeline, ["moon"], settings(tmp_path)).folder
     pipeline.tokenizer.pad_token = "a"
-    assert cache._text_store(pipeline, tmp_path, "no").folder != before
+    assert encode_captions(pipeline, ["moon"], settings(tmp_path)).folder != before
 
 
-def test_the_states_of_a_half_dtype_are_those_of_fp32_rounded(bench: Path, tmp_path: Path) -> None:
+def test_the_embeddings_of_a_half_dtype_are_those_of_fp32_rounded(bench: Path, tmp_path: Path) -> None:
     whole, _ = encode(bench / "base", bench / "data", tmp_path)
     half, _ = encode(bench / "base", bench / "data", tmp_path, "fp16")
-    place = (torch.tensor([0]), torch.tensor([0]), torch.tensor([False]), torch.tensor([False]))
-    assert half.text(*place).dtype == torch.float16
-    assert torch.equal(half.text(*place), whole.text(*place).half())
+    caption = (torch.tensor([0]), torch.tensor([0]), torch.tensor([False]), torch.tensor([False]))
+    assert half.prompt_embeds(*caption).dtype == torch.float16
+    assert torch.equal(half.prompt_embeds(*caption), whole.prompt_embeds(*caption).half())
 
 
 def test_bf16_encodes_nearly_the_same_under_other_keys(bench: Path, tmp_path: Path, encoded_keys: list[str]) -> None:
@@ -139,73 +146,52 @@ def test_bf16_encodes_nearly_the_same_under_other_keys(bench: Path, tmp_path: Pa
     several = len(encoded_keys)
     short, _ = encode(bench / "base", bench / "data", tmp_path, "bf16")
     assert len(encoded_keys) == 2 * several
-    drawn = torch.arange(len(rows))
-    for one, other in zip(whole.moments(drawn), short.moments(drawn), strict=True):
+    all_rows = torch.arange(len(rows))
+    for one, other in zip(whole.moments(all_rows), short.moments(all_rows), strict=True):
         assert not torch.equal(one, other)
         assert torch.allclose(one, other, atol=0.03 * one.abs().max().item())
 
 
-# --- the store -------------------------------------------------------------------------------------------------------
+# --- a cache from before ---------------------------------------------------------------------------------------------
 
-def store(folder: Path) -> RecordStore:
-    return RecordStore(folder, (2, 3), torch.float32)
-
-
-def records(*values: float) -> torch.Tensor:
-    return torch.stack([torch.full((2, 3), value) for value in values])
+CAPTION_KEYS = ("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",  # no words
+                "9e78b43ea00edcac8299e0cc8df7f6f913078171335f733a21d5d911b6999132",  # moon
+                "54daaed5b6fe64a8a936186a962d53146e35e4f5157dfa07e378dda1fd7e1a98")  # moon, 4 strokes
+PICTURE_KEY = "e3b3b6d6fea104167d9f3e6f6aaa039ce5bf43bd17fd16cfe77bcb77aa742764"
 
 
-def test_records_come_back_by_key(tmp_path: Path) -> None:
-    one = store(tmp_path)
-    one.append(["a", "b"], records(1, 2))
-    one.append(["c"], records(3))
-    again = store(tmp_path)
-    assert again.missing(["a", "x", "c", "x"]) == ["x"]
-    assert again.tensor()[again.index["c"]].unique().item() == 3
-    assert store(tmp_path / "empty").tensor().shape == (0, 2, 3)
+@pytest.mark.parametrize(("precision", "moments_folder", "embeds_folder", "embeds_dtype"), [
+    ("no", "moments-80866faa0ee53286-32px-fp32", "text-3f324c97570635ad-77-fp32-fp32", torch.float32),
+    ("fp16", "moments-80866faa0ee53286-32px-fp32", "text-3f324c97570635ad-77-fp32-fp16", torch.float16),
+    ("bf16", "moments-80866faa0ee53286-32px-bf16", "text-3f324c97570635ad-77-bf16-fp16", torch.float16)])
+def test_a_cache_from_before_is_found_again(precision: str, moments_folder: str, embeds_folder: str,
+                                            embeds_dtype: torch.dtype, bench: Path, tmp_path: Path,
+                                            encoded_keys: list[str]) -> None:
+    """Literal names of folders and records: what changes them makes every user encode all again."""
+    pipeline = load_pipeline(str(bench / "base"))
+    for module in (pipeline.vae, pipeline.text_encoder):
+        for tensor in module.state_dict().values():  # the same weights with any version of the libraries
+            tensor.copy_((torch.arange(tensor.numel()) % 13 - 6).view(tensor.shape) / 64)
+    (tmp_path / "moon.pgm").write_bytes(b"P5\n32 32\n255\n" + bytes(range(256)) * 4)
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "moon.pgm", "text": "moon", "strokes": 4}\n')
+    moments, embeds = tmp_path / "cache" / moments_folder, tmp_path / "cache" / embeds_folder
+    for folder, keys, record in ((moments, [PICTURE_KEY], torch.full((2, 4, 16, 16), 7.0)),
+                                 (embeds, CAPTION_KEYS, torch.full((77, 32), 3.0, dtype=embeds_dtype))):
+        folder.mkdir(parents=True)
+        (folder / "keys.txt").write_text("".join(f"{key}\n" for key in keys))
+        (folder / "records.bin").write_bytes(record.numpy().tobytes() * len(keys))
+
+    rows = read_dataset(tmp_path, progress=False)
+    encoded = encode_rows(pipeline, rows, torch.ones((1, 1, 2), dtype=torch.bool),
+                          settings(tmp_path / "cache", precision))
+    assert encoded_keys == []
+    row, yes, no = torch.tensor([0]), torch.tensor([True]), torch.tensor([False])
+    assert encoded.moments(row).unique().tolist() == [7.0]
+    assert encoded.prompt_embeds(row, row, yes, no).unique().tolist() == [3.0]
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == {moments_folder, embeds_folder, "lock"}
 
 
-@pytest.mark.parametrize("file", ["records.bin", "keys.txt"])
-def test_a_torn_tail_is_forgotten_and_written_anew(file: str, tmp_path: Path) -> None:
-    store(tmp_path).append(["a", "b"], records(1, 2))
-    path = tmp_path / file
-    path.write_bytes(path.read_bytes()[:-1])
-    again = store(tmp_path)
-    assert again.missing(["a", "b"]) == ["b"]
-    again.append(["b", "c"], records(4, 5))
-    final = store(tmp_path)
-    assert [final.tensor()[final.index[key]].unique().item() for key in "abc"] == [1, 4, 5]
-
-
-def test_surplus_bytes_of_a_crash_are_overwritten(tmp_path: Path) -> None:
-    store(tmp_path).append(["a"], records(1))
-    with (tmp_path / "records.bin").open("ab") as file:
-        file.write(b"x" * 31)
-    store(tmp_path).append(["b"], records(2))
-    again = store(tmp_path)
-    assert again.tensor()[again.index["b"]].unique().item() == 2
-
-
-def test_a_kill_between_records_and_keys_loses_that_batch_alone(tmp_path: Path) -> None:
-    store(tmp_path).append(["a"], records(1))
-
-    def doomed() -> None:
-        calls, sync = [], os.fsync
-
-        def fsync(descriptor: int) -> None:
-            sync(descriptor)
-            calls.append(descriptor)
-            os.kill(os.getpid(), signal.SIGKILL)
-
-        os.fsync = fsync
-        store(tmp_path).append(["b"], records(2))
-
-    assert forked(doomed, tmp_path.parent / "log").status == -signal.SIGKILL
-    again = store(tmp_path)
-    assert again.missing(["a", "b"]) == ["b"]
-    again.append(["b"], records(3))
-    assert store(tmp_path).tensor()[1].unique().item() == 3
-
+# --- two processes ---------------------------------------------------------------------------------------------------
 
 def test_a_process_that_waited_finds_what_the_other_encoded(bench: Path, tmp_path: Path,
                                                             monkeypatch: pytest.MonkeyPatch) -> None:

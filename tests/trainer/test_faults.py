@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from common import checkpoints
-from dataset import cache, captioned_folder
+from dataset import cache, captioned_folder, record_store
 from dataset.batches import Batches
 from trainer import export, loop
 from trainer.config import TrainConfig
@@ -106,7 +106,7 @@ PHASES = {
     # phase: (where the signal comes in, the step that is saved then, or None where nothing was learned yet)
     "reading the pictures": (lambda act: before(captioned_folder, "_check_picture", 3, act), None),
     "loading the base": (lambda act: before(loop, "load_pipeline", 1, act), None),
-    "encoding": (lambda act: before(cache.RecordStore, "append", 1, act), None),
+    "encoding": (lambda act: before(record_store.RecordStore, "append", 1, act), None),
     "an update": (lambda act: before(DiffusionLoss, "__call__", 3, act), 3),
     "waiting for a batch": (within_a_lock, 3),
     "a report": (lambda act: before(RunFolder, "report", 3, act), 3),

@@ -22,13 +22,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from common.errors import UserError
-from common.files import give_usual_mode, sha256, sync, write_text
+from common.files import appearing, replacing, sha256, sync, write_text
 
 MANIFEST = "manifest.json"
 OWN_DIGEST = "manifest_sha256"  # the manifest's digest of itself
 FORMAT = 2  # of the manifest; those of format 1 are read too, and have no digest of themselves
 _NAME = re.compile(r"checkpoint-(\d{6,})")
-_TEMPORARY = ".tmp-checkpoint-"
+_ABANDONED = ".tmp-checkpoint-*"  # what `appearing` builds in, where a run was killed meanwhile
 Tensors = dict[str, torch.Tensor]
 
 
@@ -58,8 +58,9 @@ def checkpoint_name(step: int) -> str:
     return f"checkpoint-{step:06d}"
 
 
-def save(run_dir: Path, step: int, files: Mapping[str, Tensors], facts: Mapping[str, Any], limit: int | None) -> Path:
-    """Write `files` (name -> tensors) and `facts` (JSON) as the checkpoint of `step`, then keep the newest `limit`.
+def save(run_dir: Path, step: int, files: Mapping[str, Tensors], metadata: Mapping[str, Any],
+         limit: int | None) -> Path:
+    """Write `files` (name -> tensors) and `metadata` (JSON) as the checkpoint of `step`, then keep the newest `limit`.
 
     Raises OSError when the disk refuses (the temporary folder is removed, older checkpoints are untouched) and
     CheckpointError when what was written does not read back.
@@ -67,28 +68,19 @@ def save(run_dir: Path, step: int, files: Mapping[str, Tensors], facts: Mapping[
     final = run_dir / checkpoint_name(step)
     if _is_whole(final):  # a step is a function of (seed, step): it would be written with the same content
         return final
-    for abandoned in run_dir.glob(f"{_TEMPORARY}*"):  # of a run that was killed here
+    for abandoned in run_dir.glob(_ABANDONED):
         _remove(abandoned)
-    building = run_dir / f"{_TEMPORARY}{step:06d}"
-    try:
-        building.mkdir(parents=True)
+    with appearing(final) as building:  # in place of a damaged one of the same step, if any
         digests = {}
         for name, tensors in files.items():
             path = building / f"{name}.safetensors"
             _write_tensors(path, tensors)
-            give_usual_mode(path)
-            sync(path)
             digests[path.name] = sha256(path)
-        manifest = {"format": FORMAT, "step": step, "sha256": digests, **facts}
+        manifest = {"format": FORMAT, "step": step, "sha256": digests, **metadata}
         manifest[OWN_DIGEST] = _own_digest(manifest)
         write_text(building / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n", durably=True)
         sync(building)
-        _remove(final)  # a damaged one of the same step, if any
-        building.rename(final)
-        sync(run_dir)
-    except BaseException:
-        _remove(building)
-        raise
+    sync(run_dir)
     verify(final)
     if limit is not None:
         prune(run_dir, step, limit)
@@ -100,27 +92,19 @@ def verify(path: Path) -> Checkpoint:
 
     Raises CheckpointError naming the file that is missing, cut or changed.
     """
-    try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf8"))
-        step, digests, version = int(manifest["step"]), dict(manifest["sha256"]), manifest["format"]
-        if version != 1 and manifest.pop(OWN_DIGEST) != _own_digest(manifest):
-            raise ValueError("it was changed: its SHA-256 is another")
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: {MANIFEST} is missing") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: {MANIFEST} cannot be read ({error})") from None
-    if version not in (1, FORMAT):
-        raise CheckpointError(f"{path}: format {version}, where this version reads up to {FORMAT}")
-    if path.name != checkpoint_name(step):
-        raise CheckpointError(f"{path}: its manifest is that of step {step}")
-    for name, digest in digests.items():
+    manifest = _read_manifest(path)
+    if manifest["format"] not in (1, FORMAT):
+        raise CheckpointError(f"{path}: format {manifest['format']}, where this version reads up to {FORMAT}")
+    if path.name != checkpoint_name(manifest["step"]):
+        raise CheckpointError(f"{path}: its manifest is that of step {manifest['step']}")
+    for name, digest in manifest["sha256"].items():
         file = path / name
         if not file.is_file():
             raise CheckpointError(f"{path}: {name} is missing")
         if sha256(file) != digest:
             raise CheckpointError(f"{path}: {name} is cut or changed (its SHA-256 is not the manifest's)")
-    facts = {key: value for key, value in manifest.items() if key not in ("format", "step", "sha256")}
-    return Checkpoint(path, step, facts)
+    metadata = {key: value for key, value in manifest.items() if key not in ("format", "step", "sha256")}
+    return Checkpoint(path, manifest["step"], metadata)
 
 
 def latest(run_dir: Path, warn: Callable[[str], None] = print) -> Checkpoint | None:
@@ -161,14 +145,6 @@ def require_same_settings(found: Checkpoint, settings: Mapping[str, Any]) -> Non
                               "\nUse those to resume, or name another --output_dir to start afresh.")
 
 
-def _is_whole(path: Path) -> bool:
-    try:
-        verify(path)
-    except CheckpointError:
-        return False
-    return True
-
-
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
     """An optimizer's state as flat tensors, `"<parameter>.<name>"`; hyper-parameters are settings, not state."""
     state = optimizer.state_dict()["state"]
@@ -193,13 +169,36 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Tensors) -
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
+def _is_whole(path: Path) -> bool:
+    try:
+        verify(path)
+    except CheckpointError:
+        return False
+    return True
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    """A checkpoint's manifest, held against its digest of itself. Raises CheckpointError."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf8"))
+        if manifest["format"] != 1 and manifest.pop(OWN_DIGEST) != _own_digest(manifest):
+            raise ValueError("it was changed: its SHA-256 is another")
+        return {**manifest, "step": int(manifest["step"]), "sha256": dict(manifest["sha256"])}
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: {MANIFEST} is missing") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: {MANIFEST} cannot be read ({error})") from None
+
+
 def _own_digest(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _write_tensors(path: Path, tensors: Tensors) -> None:
+    """Write a safetensors file, whole and on disk when this returns, or not at all. Raises OSError."""
     try:
-        save_file({key: tensor.detach().contiguous().cpu() for key, tensor in tensors.items()}, path)
+        with replacing(path, durably=True) as temporary:
+            save_file({key: tensor.detach().contiguous().cpu() for key, tensor in tensors.items()}, temporary)
     except SafetensorError as error:  # its name for an OSError
         raise OSError(f"{path}: cannot be written ({error})") from error
 

@@ -1,4 +1,4 @@
-"""Pictures with their captions under them, as one picture: sample grids, contact sheets, collated examples."""
+"""Images with their captions under them, as one image: sample grids, contact sheets, collated examples."""
 
 from __future__ import annotations
 
@@ -8,35 +8,34 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-MARGIN = 10  # px around each picture
-CAPTION_LINES = 2  # lines of text under a picture; a longer caption ends in an ellipsis
+MARGIN = 10  # px around each image
+CAPTION_LINES = 2  # lines of text under an image; a longer caption ends in an ellipsis
 FONT_SIZE = 13  # px
 
 
-def captioned_grid(pictures: Sequence[Image.Image], captions: Sequence[str], columns: int | None = None,
-                   scale: int = 1) -> Image.Image:
-    """Lay pictures of one size out in rows, each with its caption, on white. Mode L where all are grey, else RGB.
+def captioned_grid(images: Sequence[Image.Image], captions: Sequence[str],
+                   columns: int | None = None) -> Image.Image:
+    """Lay images of one size out in rows, each with its caption, on white. Mode L where all are grey, else RGB.
 
-    `columns` None makes the grid about square; `scale` enlarges the pictures by a whole number.
+    `columns` None makes the grid about square. Raises ValueError where there is no image, or not a caption for each.
     """
-    if not pictures or len(pictures) != len(captions):
-        raise ValueError(f"{len(pictures)} pictures and {len(captions)} captions do not make a grid")
-    columns = columns or min(8, math.ceil(math.sqrt(len(pictures))))
-    width, height = (side * scale for side in pictures[0].size)
+    if not images or len(images) != len(captions):
+        raise ValueError(f"{len(images)} images and {len(captions)} captions do not make a grid")
+    columns = columns or min(8, math.ceil(math.sqrt(len(images))))
+    width, height = images[0].size
     font = ImageFont.load_default(FONT_SIZE)
     line_height = FONT_SIZE + 4
     cell = (width + 2 * MARGIN, height + 2 * MARGIN + CAPTION_LINES * line_height)
-    rows = math.ceil(len(pictures) / columns)
-    mode = "L" if all(picture.mode == "L" for picture in pictures) else "RGB"
+    rows = math.ceil(len(images) / columns)
+    mode = "L" if all(image.mode == "L" for image in images) else "RGB"
     sheet = Image.new(mode, (columns * cell[0], rows * cell[1]), "white")
     ink = ImageDraw.Draw(sheet)
-    for index, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+    for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
         left, top = index % columns * cell[0], index // columns * cell[1]
-        enlarged = picture.convert(mode).resize((width, height), Image.Resampling.NEAREST)
-        sheet.paste(enlarged, (left + MARGIN, top + MARGIN))
+        sheet.paste(image.convert(mode), (left + MARGIN, top + MARGIN))
         for number, line in enumerate(_wrap(caption, font, cell[0] - MARGIN)):
-            place = (left + cell[0] / 2, top + height + MARGIN + 4 + number * line_height)
-            ink.text(place, line, fill="black", font=font, anchor="ma")
+            middle = (left + cell[0] / 2, top + height + MARGIN + 4 + number * line_height)
+            ink.text(middle, line, fill="black", font=font, anchor="ma")
     return sheet
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # "Writing model shards: 1/1" and the like
 _KNOWN_NOISE = (
-    "requires torchvision (not installed)",  # picture processors that nothing here uses
+    "requires torchvision (not installed)",  # image processors that nothing here uses
     "pooler.dense.weight",  # MiniLM's pooling layer, which is in its file and which we do not load
     "passed `text_encoder` of type",
     "Expected types for text_encoder",  # diffusers on a text encoder that is not CLIP: ours is BERT by design
@@ -22,6 +22,8 @@ _KNOWN_NOISE = (
 
 
 class _KnownNoise(logging.Filter):
+    """Lets everything else pass."""
+
     def filter(self, record: logging.LogRecord) -> bool:
         return not any(text in record.getMessage() for text in _KNOWN_NOISE)
 
@@ -34,9 +36,8 @@ def known_noise_off() -> Iterator[None]:
 
     diffusers.utils.logging.disable_progress_bar()  # "Loading pipeline components: 5/5"; ours show the long work
     transformers.utils.logging.disable_progress_bar()  # "Loading weights", "Writing model shards"
-    for library in (diffusers, transformers):
-        library.utils.logging.get_verbosity()  # makes the library set its handler up
-    handlers = {handler for name in ("diffusers", "transformers") for handler in logging.getLogger(name).handlers}
+    handlers = [handler for library in (diffusers, transformers)
+                for handler in library.utils.logging.get_logger().handlers]  # the library's own, which this sets up
     noise = _KnownNoise()
     for handler in handlers:
         handler.addFilter(noise)

@@ -1,139 +1,194 @@
 """Everything random in a training step, as a function of (seed, step).
 
-No draw comes from a running global state. So an interrupted run resumed equals one never interrupted, the number of
-processes does not change what is learned, and there is no random state to save or to lose. All draws are made on the
-CPU, whatever the device: the same run on another device sees the same rows, noise and timesteps.
+Nothing is drawn from a running global state. So an interrupted run resumed equals one never interrupted, the number of
+processes does not change what is learned, and there is no random state to save or to lose. All is drawn on the CPU,
+whatever the device: the same run on another device sees the same rows, noise and timesteps. `BatchPlan[step]` is the
+plan of one update of all processes; batches.py deals it out to them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import TypeVar
 
 import torch
 
 from common.seeds import Purpose, generator
-from dataset.captioned_folder import Row
+from dataset.rows import Row
 
-REWARD_TIMESTEPS = (0.3, 0.98)  # shares of the timesteps between which a recogniser looks; there strokes and parts are decided
+REWARD_TIMESTEPS = (0.3, 0.98)  # fractions of the timesteps between which strokes and components are decided
+Columns = TypeVar("Columns", bound="TensorColumns")
 
 
 @dataclass(frozen=True)
-class StepPlan:
-    """What one optimizer update of `size` samples (all processes and accumulation steps together) is drawn to see.
+class PlanSettings:
+    """What a plan depends on beside the rows and how often each row and timestep is drawn."""
 
-    rows, caption: int64 (size,), the row and which of its captions, or, beyond these, of its part names; dropped,
-    tagged, rejected, reward_mask: bool (size,), whether the caption is left out (for guidance), whether it carries the
-    stroke count, whether the picture is one to be led away from, whose caption is never left out, and whether a
-    recogniser may look at it: at own drawings and at pictures whose components are known, with their captions, at
-    timesteps where it matters; strokes: int64 (size,), the number that the caption names, 0 for none; timesteps: int64
-    (size,);
-    posterior_noise, noise: float32 (size, *latent_shape), standard normal, for the VAE's sample and the diffusion.
-    """
+    seed: int
+    size: int
+    """Samples of one update: of all processes and accumulation steps together."""
+    latent_shape: tuple[int, ...]
+    """Channels and sides of one latent."""
+    dropout: float = 0.0
+    """Probability that a caption is left out, for guidance; a negative sample keeps its own."""
+    tag_fraction: float = 0.0
+    """Probability that a caption names the stroke count, where it is known."""
+    noise_offset: float = 0.0
+    """Standard deviation of what is added to whole channels of the noise."""
+    single_component_fraction: float = 0.0
+    """Probability that a composed row with its stroke count goes by the name of one component alone."""
+
+
+class TensorColumns:
+    """A frozen dataclass of tensors with one entry for each of the same things; indexing picks of all of them."""
+
+    def __getitem__(self: Columns, indices: torch.Tensor | slice) -> Columns:
+        """The same columns of some of the things."""
+        return type(self)(*(getattr(self, field.name)[indices] for field in fields(self)))
+
+
+@dataclass(frozen=True)
+class RowTable(TensorColumns):
+    """What a plan must know of each of N rows."""
+
+    captions: torch.Tensor
+    """int64 (N,): how many captions it has."""
+    component_names: torch.Tensor
+    """int64 (N,): how many names of components, which are counted on after the captions."""
+    strokes: torch.Tensor
+    """int64 (N,): its stroke count, 0 where that is not known."""
+    has_strokes: torch.Tensor
+    """bool (N,): whether its stroke count is known."""
+    has_reward: torch.Tensor
+    """bool (N,): whether a reward model may score it: an own sample, or a picture whose components are known."""
+    is_negative: torch.Tensor
+    """bool (N,): whether it is a negative sample."""
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> RowTable:
+        """The table of a dataset's rows."""
+        return cls(
+            captions=torch.tensor([len(row.captions) for row in rows]),
+            component_names=torch.tensor([len(row.component_names) for row in rows]),
+            strokes=torch.tensor([row.strokes or 0 for row in rows]),
+            has_strokes=torch.tensor([row.strokes is not None for row in rows]),
+            has_reward=torch.tensor([row.is_own_sample or bool(row.metadata.get("components")) for row in rows]),
+            is_negative=torch.tensor([row.is_negative for row in rows]),
+        )
+
+
+@dataclass(frozen=True)
+class StepPlan(TensorColumns):
+    """What one update of `size` samples is to see; a part of it, `plan[slice]`, is of the same form."""
 
     rows: torch.Tensor
-    caption: torch.Tensor
+    """int64 (size,): indices of rows."""
+    captions: torch.Tensor
+    """int64 (size,): index of a row's caption or, beyond these, of its component names."""
     dropped: torch.Tensor
+    """bool (size,): whether the caption is left out."""
     tagged: torch.Tensor
-    rejected: torch.Tensor
+    """bool (size,): whether the caption names the stroke count."""
+    negative: torch.Tensor
+    """bool (size,): whether it is a negative sample."""
     reward_mask: torch.Tensor
+    """bool (size,): whether a reward model scores it: with a caption of its own, at REWARD_TIMESTEPS."""
     strokes: torch.Tensor
+    """int64 (size,): the stroke count that the caption names, 0 where it names none."""
     timesteps: torch.Tensor
+    """int64 (size,)."""
     posterior_noise: torch.Tensor
+    """fp32 (size, *latent_shape): standard normal, for the sample of the VAE's posterior."""
     noise: torch.Tensor
-
-    def part(self, part: slice) -> StepPlan:
-        """The share of one process and accumulation step."""
-        return StepPlan(*(getattr(self, field.name)[part] for field in fields(self)))
+    """fp32 (size, *latent_shape): what the latents are noised with, standard normal plus the noise offset."""
 
 
 class BatchPlan:
-    """The draws of a run: `draws[step]` is a pure function of the seed, the step and the settings given here."""
+    """The plan of a run: `plan[step]` is a pure function of what it is made from and the step."""
 
-    def __init__(self, rows: Sequence[Row], seed: int, size: int, latent_shape: Sequence[int],
-                 timestep_weights: torch.Tensor, dropout: float, tag_share: float, noise_offset: float,
-                 weights: torch.Tensor, single_component_fraction: float = 0.0) -> None:
-        """See StepPlan for the fields; `dropout`, `tag_share` and `single_component_fraction` are probabilities.
-
-        `timestep_weights` (T,) and `weights`, a row each, are not negative: how often each is drawn, in proportion.
-        """
-        self.seed, self.size, self.latent_shape = seed, size, tuple(latent_shape)
-        self.timestep_weights, self.dropout, self.tag_share = timestep_weights, dropout, tag_share
-        self.noise_offset, self.weights, self.single_component_fraction = noise_offset, weights, single_component_fraction
-        self.caption_counts = torch.tensor([len(row.captions) for row in rows])
-        self.part_name_counts = torch.tensor([len(row.part_names) for row in rows])
-        self.strokes = torch.tensor([row.strokes or 0 for row in rows])
-        self.can_tag = torch.tensor([row.strokes is not None for row in rows])
-        self.has_reward = torch.tensor([row.is_own or bool(row.metadata.get("components")) for row in rows])
-        self.is_rejected = torch.tensor([row.is_rejected for row in rows])
-        self._last_order: tuple[int, torch.Tensor] | None = None  # an epoch and its rows, kept for the next step
+    def __init__(self, rows: Sequence[Row], settings: PlanSettings, row_weights: torch.Tensor,
+                 timestep_weights: torch.Tensor) -> None:
+        """`row_weights` (rows,) and `timestep_weights` (T,) are not below 0: how often each is drawn, in proportion."""
+        self.table, self.settings = RowTable.of(rows), settings
+        self.row_weights, self.timestep_weights = row_weights, timestep_weights
+        self._epoch_order = lru_cache(maxsize=2)(lambda epoch: epoch_order(row_weights, settings.seed, epoch))
 
     def __getitem__(self, step: int) -> StepPlan:
         """Everything that update number `step` (from 0) draws."""
-        rows, caption, dropped, tagged = self._captions(step)
-        noise = self._normal(step, Purpose.NOISE, self.latent_shape)
-        if self.noise_offset:
-            flat = (self.latent_shape[0],) + (1,) * (len(self.latent_shape) - 1)
-            noise += self.noise_offset * self._normal(step, Purpose.NOISE_OFFSET, flat)
-        first, end = (share * len(self.timestep_weights) for share in REWARD_TIMESTEPS)
-        timesteps = torch.multinomial(self.timestep_weights, self.size, replacement=True,
-                                      generator=generator(self.seed, step, Purpose.TIMESTEPS))
+        rows = self._rows(step)
+        known = self.table[rows]
+        captions, dropped, tagged = choose_captions(known, self.settings, step)
+        timesteps = torch.multinomial(self.timestep_weights, self.settings.size, replacement=True,
+                                      generator=generator(self.settings.seed, step, Purpose.TIMESTEPS))
+        first, end = (fraction * len(self.timestep_weights) for fraction in REWARD_TIMESTEPS)
         return StepPlan(
             rows=rows,
-            caption=caption,
+            captions=captions,
             dropped=dropped,
             tagged=tagged,
-            rejected=self.is_rejected[rows],
-            reward_mask=(~dropped & self.has_reward[rows] & (caption < self.caption_counts[rows])
-                       & (timesteps >= first) & (timesteps < end)),
-            strokes=self.strokes[rows] * (tagged & ~dropped),
+            negative=known.is_negative,
+            reward_mask=(known.has_reward & ~dropped & (captions < known.captions)
+                         & (timesteps >= first) & (timesteps < end)),
+            strokes=known.strokes * (tagged & ~dropped),
             timesteps=timesteps,
-            posterior_noise=self._normal(step, Purpose.POSTERIOR, self.latent_shape),
-            noise=noise,
+            posterior_noise=self._normal(step, Purpose.POSTERIOR),
+            noise=self._noise(step),
         )
 
-    def wanted(self, steps: int) -> torch.Tensor:
-        """Which captions the first `steps` updates draw, bool (rows, most captions, 2), by row, caption and tag.
+    def required_captions(self, steps: int) -> torch.Tensor:
+        """Which captions the first `steps` updates draw: bool (rows, most captions, 2), by row, caption and tag.
 
         A row whose caption is dropped counts as drawn with it: its picture is seen all the same.
         """
-        most = int((self.caption_counts + self.part_name_counts).max())
-        wanted = torch.zeros((len(self.weights), most, 2), dtype=torch.bool)
+        most = int((self.table.captions + self.table.component_names).max())
+        required = torch.zeros((len(self.row_weights), most, 2), dtype=torch.bool)
         for step in range(steps):
-            rows, caption, _, tagged = self._captions(step)
-            wanted[rows, caption, tagged.long()] = True
-        return wanted
-
-    def _captions(self, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Rows, captions, which are dropped and which are tagged."""
-        rows = self._rows(step)
-        chance = torch.rand((3, self.size), generator=generator(self.seed, step, Purpose.CAPTIONS))
-        counts = self.caption_counts[rows]
-        caption = torch.minimum((chance[0] * counts).long(), counts - 1)
-        dropped = (chance[1] < self.dropout) & ~self.is_rejected[rows]
-        tagged = (chance[2] < self.tag_share) & self.can_tag[rows]
-        if self.single_component_fraction:
-            chance = torch.rand((2, self.size), generator=generator(self.seed, step, Purpose.PART_NAMES))
-            names = self.part_name_counts[rows]
-            alone = tagged & (names > 0) & (chance[0] < self.single_component_fraction)
-            caption = torch.where(alone, counts + torch.minimum((chance[1] * names).long(), names - 1), caption)
-        return rows, caption, dropped, tagged
+            rows = self._rows(step)
+            captions, _, tagged = choose_captions(self.table[rows], self.settings, step)
+            required[rows, captions, tagged.long()] = True
+        return required
 
     def _rows(self, step: int) -> torch.Tensor:
-        """The rows of a step: the next `size` of an endless sequence of epochs."""
-        length, places = len(self.weights), torch.arange(step * self.size, (step + 1) * self.size)
-        epochs = places // length
-        rows = torch.empty_like(places)
-        for epoch in epochs.unique().tolist():
-            order = self._last_order  # looked at once: another thread may draw at the same time
-            if order is None or order[0] != epoch:
-                order = self._last_order = epoch, epoch_order(self.weights, self.seed, epoch)
-            here = epochs == epoch
-            rows[here] = order[1][places[here] % length]
-        return rows
+        """The rows of a step, int64 (size,): the next `size` of an endless sequence of epochs."""
+        count, size = len(self.row_weights), self.settings.size
+        indices = torch.arange(step * size, (step + 1) * size)
+        epochs = indices // count
+        return torch.cat([self._epoch_order(epoch)[indices[epochs == epoch] % count]
+                          for epoch in epochs.unique().tolist()])
 
-    def _normal(self, step: int, purpose: Purpose, shape: Sequence[int]) -> torch.Tensor:
-        return torch.randn((self.size, *shape), generator=generator(self.seed, step, purpose))
+    def _noise(self, step: int) -> torch.Tensor:
+        noise = self._normal(step, Purpose.NOISE)
+        if self.settings.noise_offset:
+            noise += self.settings.noise_offset * self._normal(step, Purpose.NOISE_OFFSET, whole_channels=True)
+        return noise
+
+    def _normal(self, step: int, purpose: Purpose, whole_channels: bool = False) -> torch.Tensor:
+        """Standard normal, fp32 (size, *latent_shape), or (size, channels, 1, ...) for `whole_channels`."""
+        channels, *sides = self.settings.latent_shape
+        shape = (channels, *(1 for _ in sides)) if whole_channels else (channels, *sides)
+        return torch.randn((self.settings.size, *shape), generator=generator(self.settings.seed, step, purpose))
+
+
+def choose_captions(known: RowTable, settings: PlanSettings, step: int) -> tuple[torch.Tensor, ...]:
+    """Captions of a step's rows, of which `known` is the table: `captions`, `dropped` and `tagged` of its StepPlan."""
+    rng = generator(settings.seed, step, Purpose.CAPTIONS)
+    which, drop, tag = torch.rand((3, settings.size), generator=rng)
+    captions = _nth(which, known.captions)
+    dropped = (drop < settings.dropout) & ~known.is_negative
+    tagged = (tag < settings.tag_fraction) & known.has_strokes
+    if settings.single_component_fraction:
+        rng = generator(settings.seed, step, Purpose.PART_NAMES)
+        alone, which = torch.rand((2, settings.size), generator=rng)
+        alone = (alone < settings.single_component_fraction) & tagged & (known.component_names > 0)
+        captions = torch.where(alone, known.captions + _nth(which, known.component_names), captions)
+    return captions, dropped, tagged
+
+
+def _nth(uniform: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """Indices below `counts`, int64, from what is uniform in [0, 1)."""
+    return torch.minimum((uniform * counts).long(), counts - 1)
 
 
 def epoch_order(weights: torch.Tensor, seed: int, epoch: int) -> torch.Tensor:
@@ -142,11 +197,11 @@ def epoch_order(weights: torch.Tensor, seed: int, epoch: int) -> torch.Tensor:
     Systematic sampling: a row of weight w (mean 1) comes floor(w) or ceil(w) times, so that with equal weights an epoch
     is a plain permutation and every row is seen once.
     """
-    draw = generator(seed, epoch, Purpose.ROWS)
+    rng = generator(seed, epoch, Purpose.ROWS)
     count = len(weights)
-    shuffled = torch.randperm(count, generator=draw)
+    shuffled = torch.randperm(count, generator=rng)
     edges = torch.cumsum(weights.double()[shuffled], 0)
     edges *= count / edges[-1].item()
-    points = torch.arange(count, dtype=torch.float64) + torch.rand((), generator=draw, dtype=torch.float64)
+    points = torch.arange(count, dtype=torch.float64) + torch.rand((), generator=rng, dtype=torch.float64)
     chosen = shuffled[torch.searchsorted(edges, points).clamp_max(count - 1)]
-    return chosen[torch.randperm(count, generator=draw)]
+    return chosen[torch.randperm(count, generator=rng)]

@@ -9,40 +9,55 @@ from dataclasses import dataclass
 import torch
 
 from common.seeds import Purpose, generator
-from dataset.batch_plan import BatchPlan
+from dataset.batch_plan import BatchPlan, StepPlan
 from dataset.cache import EncodedRows, to_device
 
 
 @dataclass(frozen=True)
-class Batch:
-    """One process's share of one accumulation step, on the device.
+class Shard:
+    """Which samples of each update are one process's: `batch_size` in each accumulation step."""
 
-    latents: fp32 (B, C, h, w), scaled; noise: the same shape; timesteps: int64 (B,); text: (B, tokens, width);
-    rejected: int64 (R,), the places in the batch of pictures to be led away from; reward_mask: int64 (L,), those of
-    pictures that a recogniser may look at; rows, strokes: int64 (L,), on the CPU, these pictures' rows and the numbers
-    that their captions name, 0 for none; distortions: a CPU generator of this process's own.
-    """
+    batch_size: int
+    accumulation_steps: int
+    process_index: int
+
+    def slices(self, size: int) -> list[slice]:
+        """The samples of each accumulation step, of an update of `size` samples of all processes."""
+        processes = size // (self.batch_size * self.accumulation_steps)
+        starts = [(step * processes + self.process_index) * self.batch_size for step in range(self.accumulation_steps)]
+        return [slice(start, start + self.batch_size) for start in starts]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One process's samples of one accumulation step, on the device."""
 
     latents: torch.Tensor
+    """fp32 (B, C, h, w), scaled."""
     noise: torch.Tensor
+    """fp32 (B, C, h, w)."""
     timesteps: torch.Tensor
-    text: torch.Tensor
-    rejected: torch.Tensor
-    reward_mask: torch.Tensor
+    """int64 (B,)."""
+    prompt_embeds: torch.Tensor
+    """(B, tokens, width)."""
+    negative: torch.Tensor
+    """int64 (R,): indices of the negative samples."""
+    reward_indices: torch.Tensor
+    """int64 (L,): indices of the samples that a reward model scores."""
     rows: torch.Tensor
+    """int64 (L,), on the CPU: these samples' rows."""
     strokes: torch.Tensor
+    """int64 (L,), on the CPU: the stroke counts that their captions name, 0 for none."""
     distortions: torch.Generator
+    """On the CPU, and this process's own: what the distortions of these samples are drawn from."""
 
 
 class Batches:
     """The batches of a run by update; while one trains, the next is drawn and moved in another thread."""
 
-    def __init__(self, draws: BatchPlan, encoded: EncodedRows, scaling_factor: float, batch_size: int, accumulation: int,
-                 process: int, device: torch.device) -> None:
-        """`scaling_factor` is the VAE's; `process` is this one's index among those that share an update."""
-        self._draws, self._encoded, self._scaling_factor = draws, encoded, scaling_factor
-        self._batch_size, self._accumulation, self._process = batch_size, accumulation, process
-        self._device = device
+    def __init__(self, plan: BatchPlan, encoded: EncodedRows, scaling_factor: float, shard: Shard) -> None:
+        """`scaling_factor` is the VAE's; the batches lie on the device of `encoded`."""
+        self._plan, self._encoded, self._scaling_factor, self._shard = plan, encoded, scaling_factor, shard
 
     def from_step(self, first: int, end: int) -> Generator[list[Batch], None, None]:
         """For each update from `first` up to `end`, its accumulation steps."""
@@ -54,22 +69,24 @@ class Batches:
                 yield batches
 
     def at(self, step: int) -> list[Batch]:
-        """The accumulation steps of one update, this process's share of each."""
-        drawn = self._draws[step]
-        processes = len(drawn.rows) // (self._batch_size * self._accumulation)
-        batches = []
-        for part in range(self._accumulation):
-            start = (part * processes + self._process) * self._batch_size
-            share = drawn.part(slice(start, start + self._batch_size))
-            mean, std = self._encoded.moments(share.rows).unbind(1)
-            latents = (mean + std * self._move(share.posterior_noise)) * self._scaling_factor
-            text = self._encoded.text(share.rows, share.caption, share.tagged, share.dropped)
-            batches.append(Batch(
-                latents, self._move(share.noise), self._move(share.timesteps), text,
-                self._move(share.rejected.nonzero().flatten()), self._move(share.reward_mask.nonzero().flatten()),
-                share.rows[share.reward_mask], share.strokes[share.reward_mask],
-                generator(self._draws.seed, step, Purpose.DISTORTIONS, start)))
-        return batches
+        """The accumulation steps of one update, this process's samples of each."""
+        plan, seed = self._plan[step], self._plan.settings.seed
+        return [self._batch(plan[part], generator(seed, step, Purpose.DISTORTIONS, part.start))
+                for part in self._shard.slices(len(plan.rows))]
+
+    def _batch(self, plan: StepPlan, distortions: torch.Generator) -> Batch:
+        mean, std = self._encoded.moments(plan.rows).unbind(1)
+        return Batch(
+            latents=(mean + std * self._move(plan.posterior_noise)) * self._scaling_factor,
+            noise=self._move(plan.noise),
+            timesteps=self._move(plan.timesteps),
+            prompt_embeds=self._encoded.prompt_embeds(plan.rows, plan.captions, plan.tagged, plan.dropped),
+            negative=self._move(plan.negative.nonzero().flatten()),
+            reward_indices=self._move(plan.reward_mask.nonzero().flatten()),
+            rows=plan.rows[plan.reward_mask],
+            strokes=plan.strokes[plan.reward_mask],
+            distortions=distortions,
+        )
 
     def _move(self, tensor: torch.Tensor) -> torch.Tensor:
-        return to_device(tensor, self._device)
+        return to_device(tensor, self._encoded.device)

@@ -1,7 +1,7 @@
 """The diffusion loss: noise a latent, predict, weigh. Epsilon or v, as the base's own scheduler says.
 
-A picture to be led away from, a drawing that a recogniser refused, has its target mirrored at what the base itself
-predicts: the negative half of DiffusionNFT's loss (arXiv 2509.16117, beta 1), whose positive half is the plain one.
+A negative sample, one that a recogniser refused, has its target mirrored at what the base itself predicts: the negative
+half of DiffusionNFT's loss (arXiv 2509.16117, beta 1), whose positive half is the plain one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class DiffusionLoss:
                  reference: torch.nn.Module | None = None) -> None:
         """Take the noise schedule from `scheduler`; `snr_gamma` None leaves the loss unweighted.
 
-        `reference` is the base as it was before training, which only rejected pictures need. Raises LossError where the
+        `reference` is the base as it was before training, which only negative samples need. Raises LossError where the
         scheduler predicts neither epsilon nor v.
         """
         self.reference = reference
@@ -46,19 +46,19 @@ class DiffusionLoss:
         return self.schedule.config.num_train_timesteps
 
     def __call__(self, unet: torch.nn.Module, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor,
-                 text: torch.Tensor, rejected: torch.Tensor | None = None) -> torch.Tensor:
+                 text: torch.Tensor, negative: torch.Tensor | None = None) -> torch.Tensor:
         """The loss of each sample, fp32 (B,).
 
         latents, noise: fp32 (B, C, h, w), the scaled latents and standard normal noise; timesteps: int64 (B,); text:
-        (B, tokens, width), the encoded captions; rejected: int64 (R,), the places of the pictures to be led away from.
+        (B, tokens, width), the encoded captions; negative: int64 (R,), the indices of the negative samples.
         """
         noisy = self.schedule.add_noise(latents, noise, timesteps)
         predicted = unet(noisy, timesteps, text, return_dict=False)[0]
         target = noise if self.prediction_type == "epsilon" else self.schedule.get_velocity(latents, noise, timesteps)
-        if rejected is not None and len(rejected):
+        if negative is not None and len(negative):
             with torch.no_grad():
-                before = self.reference(noisy[rejected], timesteps[rejected], text[rejected], return_dict=False)[0]
-            target = target.index_copy(0, rejected, 2.0 * before.float() - target[rejected])
+                before = self.reference(noisy[negative], timesteps[negative], text[negative], return_dict=False)[0]
+            target = target.index_copy(0, negative, 2.0 * before.float() - target[negative])
         error = F.mse_loss(predicted.float(), target, reduction="none").mean(dim=(1, 2, 3))
         return error * self.weights(timesteps)
 

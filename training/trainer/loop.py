@@ -19,10 +19,11 @@ from common.errors import UserError
 from common.files import write_text
 from common.quiet import known_noise_off
 from common.stop_signals import Stopped, StopSignals
-from dataset.batch_plan import BatchPlan
-from dataset.batches import Batch, Batches
+from dataset.batch_plan import BatchPlan, PlanSettings
+from dataset.batches import Batch, Batches, Shard
 from dataset.cache import encode_rows
-from dataset.captioned_folder import Row, dataset_hash
+from dataset.encoders import EncodingSettings
+from dataset.rows import Row, dataset_hash
 from dataset.sampling_weights import row_weights, timestep_weights, with_extra
 from models.pipelines import load_pipeline, module_hash
 from recogniser.judge import Judge
@@ -54,8 +55,9 @@ class TrainingRun:
 
         `run` is the open run folder in the main process and None in the others; `extra` are the rows to mix in.
         """
-        weights = with_extra(row_weights(rows, config.composed_fraction, config.frequent_kanji_weight, config.rare_component_exponent),
-                             len(extra), config.extra_fraction)
+        weights = row_weights(rows, config.composed_fraction, config.frequent_kanji_weight,
+                              config.rare_component_exponent)
+        weights = with_extra(weights, len(extra), config.extra_fraction)
         rows = [*rows, *extra]
         self.config, self.accelerator, self.run, self.stop = config, accelerator, run, stop
         self.device = accelerator.device
@@ -70,21 +72,24 @@ class TrainingRun:
         found = find_checkpoint(config, self.provenance, accelerator.print)
 
         reference = None
-        if any(row.is_rejected for row in rows):
+        if any(row.is_negative for row in rows):
             reference = deepcopy(pipeline.unet).requires_grad_(False)
             reference.to(self.device, PRECISIONS[config.mixed_precision])
         self.loss = DiffusionLoss(pipeline.scheduler, config.snr_gamma, self.device, reference)
-        self.draws = BatchPlan(
-            rows, config.seed, config.train_batch_size * config.gradient_accumulation_steps * accelerator.num_processes,
-            _latent_shape(pipeline, config.resolution),
-            timestep_weights(self.loss.train_timesteps, config.timestep_bias_strategy, config.timestep_bias_portion,
-                             config.timestep_bias_multiplier, config.timestep_bias_begin, config.timestep_bias_end),
-            config.caption_dropout, config.stroke_tag_fraction, config.noise_offset, weights, config.single_component_fraction)
+        shard = Shard(config.train_batch_size, config.gradient_accumulation_steps, accelerator.process_index)
+        plan = PlanSettings(
+            config.seed, shard.batch_size * shard.accumulation_steps * accelerator.num_processes,
+            _latent_shape(pipeline, config.resolution), dropout=config.caption_dropout,
+            tag_fraction=config.stroke_tag_fraction, noise_offset=config.noise_offset,
+            single_component_fraction=config.single_component_fraction)
+        self.draws = BatchPlan(rows, plan, weights, timestep_weights(
+            self.loss.train_timesteps, config.timestep_bias_strategy, config.timestep_bias_portion,
+            config.timestep_bias_multiplier, config.timestep_bias_begin, config.timestep_bias_end))
         encoded = encode_rows(
-            pipeline, rows, self.draws.wanted(config.max_train_steps), config.cache_dir, config.resolution,
-            config.mixed_precision, self.device, config.cache_budget * 1e9)
-        self.batches = Batches(self.draws, encoded, pipeline.vae.config.scaling_factor, config.train_batch_size,
-                               config.gradient_accumulation_steps, accelerator.process_index, self.device)
+            pipeline, rows, self.draws.required_captions(config.max_train_steps),
+            EncodingSettings(config.cache_dir, config.resolution, config.mixed_precision, self.device,
+                             config.cache_budget * 1e9))
+        self.batches = Batches(self.draws, encoded, pipeline.vae.config.scaling_factor, shard)
         self.validation = Validation(pipeline, config, accelerator)
         self.train_state = TrainState(pipeline.unet, config, accelerator)
         self.step = self.saved = 0
@@ -151,10 +156,10 @@ class TrainingRun:
         for batch in batches:
             with self.train_state.accumulate(last=batch is batches[-1]):
                 with self.accelerator.autocast():
-                    loss = self.loss(self.train_state.forward, batch.latents, batch.noise, batch.timesteps, batch.text,
-                                     batch.rejected)
-                    if self.reward_loss is not None and len(batch.reward_mask):
-                        loss = loss.index_add(0, batch.reward_mask, self.look(batch))
+                    loss = self.loss(self.train_state.forward, batch.latents, batch.noise, batch.timesteps,
+                                     batch.prompt_embeds, batch.negative)
+                    if self.reward_loss is not None and len(batch.reward_indices):
+                        loss = loss.index_add(0, batch.reward_indices, self.look(batch))
                 self.accelerator.backward(loss.mean() / len(batches))
             losses.append(loss.detach().mean())
         loss = torch.stack(losses).mean()
@@ -165,10 +170,10 @@ class TrainingRun:
 
     def look(self, batch: Batch) -> torch.Tensor:
         """The recogniser's weighted loss of those of the batch's pictures that it looks at, fp32 (L,)."""
-        of = batch.reward_mask
+        of = batch.reward_indices
         return self.config.reward_weight * self.reward_loss(
-            self.train_state.unet, batch.latents[of], batch.noise[of], batch.timesteps[of], batch.text[of], batch.rows,
-            batch.strokes, batch.distortions)
+            self.train_state.unet, batch.latents[of], batch.noise[of], batch.timesteps[of], batch.prompt_embeds[of],
+            batch.rows, batch.strokes, batch.distortions)
 
     def check_compiled(self) -> None:
         """Raise CompileError where the compiled UNet would not learn what the plain one does."""
@@ -176,8 +181,8 @@ class TrainingRun:
 
         def loss_of(network: torch.nn.Module) -> torch.Tensor:
             with self.accelerator.autocast():
-                return self.loss(network, batch.latents, batch.noise, batch.timesteps, batch.text,
-                                 batch.rejected).mean()
+                return self.loss(network, batch.latents, batch.noise, batch.timesteps, batch.prompt_embeds,
+                                 batch.negative).mean()
 
         refuse_other_gradients(loss_of, self.train_state.unet, self.train_state.compiled, self.train_state.trained)
 
@@ -190,7 +195,7 @@ class TrainingRun:
         with self.stop.deferred():
             self.check(self.window, self.step)
             mean = self.accelerator.reduce(torch.stack(self.window).mean(), "mean").item()
-            rate = len(self.window) * self.draws.size / (time.perf_counter() - self.window_began)
+            rate = len(self.window) * self.draws.settings.size / (time.perf_counter() - self.window_began)
             if self.run is not None:
                 self.run.report(self.step, {
                     "loss": mean, "learning_rate": self.train_state.optimizers.learning_rate,

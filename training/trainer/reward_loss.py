@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from common.quiet import known_noise_off
-from dataset.captioned_folder import Row, forms_alike, homonyms
+from dataset.rows import Row, forms_alike, homonyms
 from recogniser.augmentations import as_sampled
 from recogniser.judge import Judge
 from recogniser.network import RecogniserOutput, decoded_ink
@@ -53,7 +53,7 @@ class RewardLoss:
         kinds: dict[str, list[int]] = {}
         for place, original in enumerate(recogniser.vocabulary.originals):
             kinds.setdefault(original, []).append(place + 1)
-        self.is_own = torch.tensor([row.is_own for row in rows])
+        self.is_own = torch.tensor([row.is_own_sample for row in rows])
         named = homonyms(rows)
         self.parts = [_classes(row, kinds, named) for row in rows]
 

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from dataset.captioned_folder import (
-    LISTED_PROBLEMS,
-    DatasetError,
-    dataset_hash,
-    load_picture,
-    read_dataset,
-    without_prompts,
-)
+from dataset.captioned_folder import LISTED_PROBLEMS, DatasetError, read_dataset, without_prompts
+from dataset.rows import dataset_hash
 from training_fixtures import save_dataset
 
 
@@ -43,13 +37,33 @@ def problems(folder: Path, **columns) -> str:
     return str(caught.value)
 
 
-def test_rows_carry_their_captions_and_facts(data: Path) -> None:
+def test_rows_carry_their_captions_and_metadata(data: Path) -> None:
     rows = read(data)
     assert [row.path.name for row in rows] == [f"{number:05x}.png" for number in range(8)]
     assert rows[1].captions == ("water",)
     assert rows[0].captions == ("moon", "moon eat")
-    assert (rows[0].strokes, rows[0].is_common, rows[0].is_composed) == (1, True, False)
-    assert (rows[1].strokes, rows[1].is_common, rows[1].is_composed) == (2, False, True)
+    assert (rows[0].strokes, rows[0].is_frequent, rows[0].is_composed) == (1, True, False)
+    assert (rows[1].strokes, rows[1].is_frequent, rows[1].is_composed) == (2, False, True)
+
+
+@pytest.mark.parametrize(("kind", "is_own_sample", "is_negative"), [
+    ("sampled", True, False), ("negative", True, True), ("real", False, False), ("composed", False, False),
+    ("drawn", True, False), ("rejected", True, True),  # as sets said before
+    (None, False, False), (["sampled"], False, False)])
+def test_a_row_says_whether_it_is_a_models_own_sample_and_a_negative_one(
+        kind: object, is_own_sample: bool, is_negative: bool, data: Path) -> None:
+    rewrite(data, lambda entries: [entry.update(kind=kind) for entry in entries])
+    assert {(row.is_own_sample, row.is_negative) for row in read(data)} == {(is_own_sample, is_negative)}
+
+
+def test_a_set_of_the_kinds_of_before_keeps_its_metadata_and_so_its_hash(data: Path) -> None:
+    rewrite(data, lambda entries: [entry.update(kind=kind) for entry, kind in zip(entries, ["drawn", "rejected"] * 4,
+                                                                                  strict=True)])
+    rows = read(data)
+    assert [row.metadata["kind"] for row in rows] == ["drawn", "rejected"] * 4
+    named_as_today = [replace(row, metadata={**row.metadata, "kind": row.kind}) for row in rows]
+    assert dataset_hash(rows) != dataset_hash(named_as_today)
+    assert [row.is_negative for row in named_as_today] == [row.is_negative for row in rows]
 
 
 def test_everything_that_is_wrong_is_listed_at_once(data: Path) -> None:
@@ -125,7 +139,7 @@ def test_a_csv_and_jpegs_and_a_flat_folder_will_do(tmp_path: Path) -> None:
     rows = read(tmp_path)
     assert [row.captions for row in rows] == [("a cat",), ("a dog, big",)]
     assert [row.strokes for row in rows] == [3, None]
-    assert [row.is_common for row in rows] == [False, True]
+    assert [row.is_frequent for row in rows] == [False, True]
 
 
 def test_the_other_split_is_not_touched(data: Path) -> None:
@@ -134,7 +148,7 @@ def test_the_other_split_is_not_touched(data: Path) -> None:
     assert len(read(data)) == 8
 
 
-def test_the_hash_follows_pictures_captions_facts_and_order(data: Path) -> None:
+def test_the_hash_follows_pictures_captions_metadata_and_order(data: Path) -> None:
     first = dataset_hash(read(data))
     assert dataset_hash(read(data)) == first
     assert dataset_hash(read(data)[::-1]) != first
@@ -160,39 +174,3 @@ def test_rows_that_have_a_prompt_of_the_score_among_their_captions_are_left_out(
         without_prompts(rows, prompts)
     with pytest.raises(DatasetError, match="No such file"):
         without_prompts(rows, tmp_path / "none")
-
-
-# --- pictures --------------------------------------------------------------------------------------------------------
-
-def test_a_picture_of_the_right_size_is_taken_as_it_is(tmp_path: Path) -> None:
-    pixels = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
-    Image.fromarray(pixels).save(tmp_path / "a.png")
-    grey, colour = load_picture(tmp_path / "a.png", 8, 1), load_picture(tmp_path / "a.png", 8, 3)
-    assert np.allclose(grey[0], pixels / 127.5 - 1, atol=1e-6)
-    assert grey.dtype == np.float32
-    assert colour.shape == (3, 8, 8)
-    assert (colour == grey).all()
-
-
-def test_nothing_is_cropped_and_the_margin_is_white(tmp_path: Path) -> None:
-    Image.new("L", (40, 20), 0).save(tmp_path / "wide.png")
-    wide = load_picture(tmp_path / "wide.png", 16, 1)[0]
-    assert (wide[:4] == 1).all()
-    assert (wide[4:12] == -1).all()
-    assert (wide[12:] == 1).all()
-
-
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
-def test_transparency_is_laid_on_white(mode: str, tmp_path: Path) -> None:
-    image = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
-    image.putpixel((3, 4), (0, 0, 0, 255))
-    if mode == "P":
-        flat = Image.new("P", (8, 8), 1)
-        flat.putpalette([0, 0, 0, 255, 0, 255])
-        flat.putpixel((3, 4), 0)
-        flat.save(tmp_path / "a.png", transparency=1)
-    else:
-        image.convert(mode).save(tmp_path / "a.png")
-    pixels = load_picture(tmp_path / "a.png", 8, 3)
-    assert (pixels[:, 4, 3] == -1).all()
-    assert pixels.sum() == 3 * 62

@@ -1,0 +1,120 @@
+"""The VAE and the text encoder at work on a dataset: each keeps what it has encoded in a store of its own.
+
+A store is keyed by the encoder's weights and the dtype, a record in it by the SHA-256 of the picture or caption: a
+changed picture recomputes that picture alone, and two runs or two sets share what they have in common.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from common.quiet import known_noise_off
+from dataset.images import load_image
+from dataset.record_store import RecordStore
+from dataset.rows import Row
+from models.pipelines import module_hash
+from models.text import encode_prompts
+
+with known_noise_off():
+    from diffusers import AutoencoderKL, StableDiffusionPipeline
+    from transformers import PreTrainedTokenizerBase
+
+IMAGE_BATCH_PIXELS = 32 * 128 * 128  # pixels encoded at once; 32 glyphs, or 2 pictures of 512 px
+CAPTION_BATCH = 256  # captions encoded at once
+
+
+@dataclass(frozen=True)
+class EncodingSettings:
+    """How rows are encoded, and where what comes of it is kept."""
+
+    cache_dir: Path
+    resolution: int
+    """px of a side, to which pictures are brought."""
+    precision: str
+    """The run's mixed precision: `bf16` encodes under bf16 autocast, which on a CPU takes half of the time; `no` and
+    `fp16`, which a VAE may overflow, encode in fp32."""
+    device: torch.device
+    budget_bytes: float
+    """Up to this size the tables are held on the device."""
+
+    @property
+    def arithmetic(self) -> str:
+        """What the encoders compute in, as the stores are named."""
+        return "bf16" if self.precision == "bf16" else "fp32"
+
+    @property
+    def embeds_dtype(self) -> torch.dtype:
+        """What encoded captions are kept in; posterior moments are in fp32 always."""
+        return torch.float32 if self.precision == "no" else torch.float16
+
+
+def encode_images(vae: AutoencoderKL, rows: Sequence[Row], settings: EncodingSettings) -> RecordStore:
+    """The store of posterior moments, fp32 (2, C, h, w) by the picture's SHA-256, with all of these rows in it."""
+    side = settings.resolution // 2 ** (len(vae.config.block_out_channels) - 1)
+    name = f"moments-{module_hash(vae)[:16]}-{settings.resolution}px-{settings.arithmetic}"
+    store = RecordStore(settings.cache_dir / name, (2, vae.config.latent_channels, side, side), torch.float32)
+    paths = {row.sha256: row.path for row in rows}
+
+    def encode(keys: Sequence[str]) -> torch.Tensor:
+        images = [load_image(paths[key], settings.resolution, vae.config.in_channels) for key in keys]
+        pixels = torch.stack([torch.from_numpy(image) for image in images]).to(settings.device)
+        posterior = vae.encode(pixels).latent_dist
+        return torch.stack([posterior.mean, posterior.std], dim=1)
+
+    batch_size = max(1, IMAGE_BATCH_PIXELS // settings.resolution**2)
+    _fill(store, list(paths), batch_size, "encoding pictures", vae, encode, settings)
+    return store
+
+
+def encode_captions(pipeline: StableDiffusionPipeline, captions: Sequence[str],
+                    settings: EncodingSettings) -> RecordStore:
+    """The store of prompt embeddings, (tokens, width) by `caption_key`, with all of these captions in it."""
+    tokens, width = pipeline.tokenizer.model_max_length, pipeline.text_encoder.config.hidden_size
+    encoder = hashlib.sha256((module_hash(pipeline.text_encoder) + _tokenizer_rules(pipeline.tokenizer)).encode())
+    kept_in = "fp32" if settings.embeds_dtype == torch.float32 else "fp16"
+    name = f"text-{encoder.hexdigest()[:16]}-{tokens}-{settings.arithmetic}-{kept_in}"
+    store = RecordStore(settings.cache_dir / name, (tokens, width), settings.embeds_dtype)
+    by_key = {caption_key(caption): caption for caption in captions}
+
+    def encode(keys: Sequence[str]) -> torch.Tensor:
+        return encode_prompts(pipeline, [by_key[key] for key in keys], settings.device)
+
+    _fill(store, list(by_key), CAPTION_BATCH, "encoding captions", pipeline.text_encoder, encode, settings)
+    return store
+
+
+def caption_key(caption: str) -> str:
+    """What a caption's record is found by."""
+    return hashlib.sha256(caption.encode()).hexdigest()
+
+
+def _tokenizer_rules(tokenizer: PreTrainedTokenizerBase) -> str:
+    """All that decides how a tokenizer splits and pads, as text: two bases may share an encoder and not this."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = json.loads(backend.to_str()) if backend is not None else tokenizer.get_vocab()
+    rules = {name: rule for name, rule in rules.items() if name not in ("truncation", "padding")}  # as last called with
+    return f"{json.dumps(rules, sort_keys=True)}{tokenizer.pad_token}{tokenizer.special_tokens_map}"
+
+
+@torch.no_grad()
+def _fill(store: RecordStore, keys: Sequence[str], batch_size: int, title: str, encoder: torch.nn.Module,
+          encode: Callable[[Sequence[str]], torch.Tensor], settings: EncodingSettings) -> None:
+    """Encode the keys that are missing, in batches, with a progress bar; a kill loses one batch at most."""
+    missing = store.missing(keys)
+    if not missing:
+        return
+    encoder.to(settings.device).eval()
+    with (torch.autocast(settings.device.type, torch.bfloat16, enabled=settings.arithmetic == "bf16"),
+          tqdm(total=len(missing), desc=title, unit="row") as bar):
+        for start in range(0, len(missing), batch_size):
+            batch = missing[start:start + batch_size]
+            store.append(batch, encode(batch))
+            bar.update(len(batch))
+    encoder.cpu()
