@@ -1,5 +1,7 @@
 """Promises about the dataset folder: whole or not at all, and nothing of others is touched."""
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import os
