@@ -1,23 +1,17 @@
-"""Rows and PNGs -> a dataset folder in Hugging Face's imagefolder form, whole or not at all.
-
-The folder is built beside its final place and renamed when all is on disk. A run that was killed leaves only the
-half-built folder, which the next run removes.
-"""
+"""Rows and PNGs -> a dataset folder in Hugging Face's imagefolder form, whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
-import os
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import files
 from errors import UserError
 
 if TYPE_CHECKING:
@@ -52,7 +46,7 @@ def is_current(output: Path, expected: dict[str, Any], force: bool = False) -> b
     only --force replaces.
     """
     with explained(output):
-        _clear_leftovers(output.resolve())
+        files.clear_leftovers(output)
         if not output.exists():
             return False
         if not output.is_dir():
@@ -90,8 +84,8 @@ def _foreign(folder: Path, names: set[str]) -> list[str]:
     found = sorted(names - _TOP_LEVEL)
     for split in SPLITS:
         if (folder / split).is_dir():
-            files = (path.name for path in (folder / split).iterdir())
-            found += [f"{split}/{name}" for name in files if not name.endswith(".png") and name != "metadata.jsonl"]
+            inside = (path.name for path in (folder / split).iterdir())
+            found += [f"{split}/{name}" for name in inside if not name.endswith(".png") and name != "metadata.jsonl"]
     return found
 
 
@@ -120,80 +114,13 @@ def build(output: Path) -> Iterator[Path]:
 
     Raises UserError where there is no right to write, no room, or another run is building the same folder.
     """
-    target = output.resolve()
-    building, replaced = _beside(target)
     with explained(output):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        building.mkdir(exist_ok=True)
-        with _locked(building) as ours:
-            if not ours:
-                raise UserError(f"--output {output}: another run is building it. Wait for that, or choose another")
-            for left in building.iterdir():
-                _remove(left)
-            try:
+        try:
+            with files.appearing(output) as building:
                 yield building
-                _to_disk(building)
-                if target.exists():
-                    target.rename(replaced)
-                building.rename(target)
-            except BaseException:
-                shutil.rmtree(building, ignore_errors=True)
-                _put_back(target, replaced)
-                raise
-            _sync_folder(target.parent)
-            shutil.rmtree(replaced, ignore_errors=True)
-
-
-def _beside(target: Path) -> tuple[Path, Path]:
-    """The folder that is being built, and the former dataset for the moment between two renames."""
-    return target.with_name(f".{target.name}.building"), target.with_name(f".{target.name}.replaced")
-
-
-def _clear_leftovers(target: Path) -> None:
-    """Undo what a killed run left, unless another run is at it."""
-    building, replaced = _beside(target)
-    if building.is_dir():
-        with _locked(building) as ours:
-            if ours:
-                shutil.rmtree(building)
-                _put_back(target, replaced)
-    else:
-        _put_back(target, replaced)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[bool]:
-    """Hold the lock of a folder; False if another process has it. The lock goes with the process, however it ends."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        yield _lock(descriptor, folder)
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, folder: Path) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # The run that finished it may have renamed the folder away before we had the lock.
-        return os.path.samestat(os.fstat(descriptor), folder.stat())
-    except (BlockingIOError, FileNotFoundError):
-        return False
-
-
-def _put_back(target: Path, replaced: Path) -> None:
-    """After an end between the two renames: put the former dataset back; after both, remove it."""
-    if replaced.is_dir():
-        if target.exists():
-            shutil.rmtree(replaced)
-        else:
-            replaced.rename(target)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
+        except files.BusyError:
+            message = f"--output {output}: another run is building it. Wait for that, or choose another"
+            raise UserError(message) from None
 
 
 @contextlib.contextmanager
@@ -208,24 +135,6 @@ def explained(output: Path) -> Iterator[None]:
             ) from None
         reason = error.strerror or str(error)
         raise UserError(f"--output {output}: cannot be used ({reason}). Choose another") from None
-
-
-def _to_disk(folder: Path) -> None:
-    """All of a folder on disk. One sync for the many small pictures, then each table and folder by itself."""
-    os.sync()
-    for path in [*folder.rglob("*.json*"), folder / "README.md"]:
-        with path.open("rb") as stream:
-            os.fsync(stream.fileno())
-    for path in [*(folder / split for split in SPLITS), folder]:
-        _sync_folder(path)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_pictures(

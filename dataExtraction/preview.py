@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from errors import UserError
+from files import replacing
 from render import InkError, Pen, draw
 from rows import Row
 
@@ -43,8 +44,8 @@ def draw_sheet(path: Path, rows: list[Row], stroke_width: float) -> int:
     for index, row in enumerate(chosen):
         _draw_cell(sheet, index % _COLUMNS * _CELL, index // _COLUMNS * _CELL, row, stroke_width)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(path, "PNG")
+        with replacing(path) as temporary:
+            sheet.save(temporary, "PNG")
     except OSError as error:
         raise UserError(f"--preview {path}: cannot be written ({error.strerror})") from None
     except ValueError as error:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from errors import UserError
+from files import replacing
 from xml_files import open_xml, readable
 
 _FILE = "kanjidic2.xml.gz"
@@ -155,16 +156,9 @@ def _run(command: list[str], folder: Path) -> None:
 
 def _keep(found: Path, cached: Path) -> Path:
     """Put a file into the cache. Raises UserError where it cannot be written."""
-    temporary = cached.with_name(f".{cached.name}.{os.getpid()}")
     try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with replacing(cached) as temporary:
             shutil.copyfile(found, temporary)
-            with temporary.open("rb") as stream:
-                os.fsync(stream.fileno())
-            temporary.replace(cached)
-        finally:
-            temporary.unlink(missing_ok=True)
     except OSError as error:
         reason = f"{cached}: cannot be written ({error.strerror})"
         raise UserError(f"{reason}. Make room, or name a file: --kanjidic") from None
