@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import data_fixtures
-from kanjivg import parse_svg
+from kanjivg_reader import parse_svg
 from recogniser.judge import CONTROL, JUDGE, Judge
 from recogniser.network import WEIGHTS
 from render import Pen, draw
