@@ -1,10 +1,10 @@
-"""Average the UNets of two models of the same base, such as weights and what they became by training on.
+"""Average the UNets of two models of the same base, such as weights and what they became by further training.
 
-    python training/average_models.py tiny runs/tiny-own --share 0.5 --output runs/tiny-averaged
+    python training/average_models.py tiny runs/tiny-own --fraction 0.5 --output runs/tiny-averaged
 
 Between weights and their fine-tuned selves the loss is low, and in the middle the faults of either are often smaller
-(WiSE-FT, arXiv 2109.01903). `--share` is the second model's. Writes a pipeline folder, there only when it is whole,
-which generate.py, evaluate.py and the trainer take by name.
+(WiSE-FT, arXiv 2109.01903). `--fraction` is the second model's weight. Writes a pipeline folder, there only when it is
+whole, which generate.py, evaluate.py and the trainer take by name.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ import common.torch_environment  # noqa: F401 - before torch
 import sys
 from collections.abc import Sequence
 
-from common.command_line import parse, run
+from common.command_line import parse, refuse, run
 from common.stop_signals import StopSignals
 from trainer.export import AverageConfig, write_average
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Average and write; returns the exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if any(argument.partition("=")[0] == "--share" for argument in arguments):
+        refuse("--share is called --fraction now")
     config = parse(AverageConfig, arguments, __doc__, program="average_models.py")
 
     def work(_stop: StopSignals) -> None:

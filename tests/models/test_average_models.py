@@ -25,7 +25,7 @@ def trained(base: Path, tmp_path: Path) -> Path:
 
 def test_the_unet_lies_between_and_all_else_is_the_first_ones(base: Path, trained: Path, tmp_path: Path) -> None:
     output = tmp_path / "averaged"
-    assert average_models_command.main([str(base), str(trained), "--share", "0.25", "--output", str(output)]) == 0
+    assert average_models_command.main([str(base), str(trained), "--fraction", "0.25", "--output", str(output)]) == 0
     before, after = load_pipeline(str(base)), load_pipeline(str(output))
     for name, weight in before.unet.named_parameters():
         assert torch.allclose(after.unet.get_parameter(name), weight + 0.125, atol=2e-3), name
@@ -53,8 +53,15 @@ def test_what_cannot_be_averaged_is_said_and_nothing_is_written(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_share_outside_its_range_is_refused(capsys: pytest.CaptureFixture) -> None:
+def test_a_fraction_outside_its_range_is_refused(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as leaving:
-        average_models_command.main(["a", "b", "--share", "1.5"])
+        average_models_command.main(["a", "b", "--fraction", "1.5"])
     assert leaving.value.code == 2
-    assert "--share" in capsys.readouterr().err
+    assert "--fraction" in capsys.readouterr().err
+
+
+def test_the_old_name_of_the_fraction_is_refused_in_a_line(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        average_models_command.main(["a", "b", "--share=0.5"])
+    assert leaving.value.code == 2
+    assert capsys.readouterr().err == "error: --share is called --fraction now\n"

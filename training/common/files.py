@@ -90,7 +90,7 @@ def sha256(path: Path) -> str:
 
 
 def _umask() -> int:
-    """This process's umask, which can only be read by setting it."""
-    mask = os.umask(0o022)
+    """This process's umask, which can only be read by setting it: to the strictest, since other threads make files."""
+    mask = os.umask(0o077)
     os.umask(mask)
     return mask

@@ -12,8 +12,9 @@ with known_noise_off():
 
 
 @torch.no_grad()
-def average(first: StableDiffusionPipeline, second: StableDiffusionPipeline, share: float) -> StableDiffusionPipeline:
-    """The first pipeline with `share` (0 to 1) of the second's UNet in its own; the two must share all else.
+def average(first: StableDiffusionPipeline, second: StableDiffusionPipeline,
+            fraction: float) -> StableDiffusionPipeline:
+    """The first pipeline with a fraction (0 to 1) of the second's UNet in its own; the two must share all else.
 
     Raises UserError where they are not of the same base.
     """
@@ -23,7 +24,7 @@ def average(first: StableDiffusionPipeline, second: StableDiffusionPipeline, sha
     own, other = first.unet.state_dict(), second.unet.state_dict()
     if not _same_shapes(own, other):
         raise UserError("the two models have UNets of different shapes, so they are not of the same base")
-    first.unet.load_state_dict({name: torch.lerp(weight, other[name], share) for name, weight in own.items()})
+    first.unet.load_state_dict({name: torch.lerp(weight, other[name], fraction) for name, weight in own.items()})
     return first
 
 

@@ -1,4 +1,4 @@
-"""The result of a run: a pipeline folder with its model card, and its way to the hub."""
+"""Models as plain diffusers pipeline folders with a model card: a run's result, an average, an export of any model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
@@ -20,44 +20,69 @@ from models.averaging import average
 from models.pipelines import load_model, load_pipeline
 from trainer import model_card
 from trainer.config import TrainConfig
+from trainer.presets import PRESETS
 
 with known_noise_off():
     from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import BertModel
 
-
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 KOHYA_FILE = "kohya_lora.safetensors"
 
 
-def save_pipeline(config: TrainConfig, unet: UNet2DConditionModel, facts: dict[str, Any], grid: Path) -> Path:
+def save_pipeline(config: TrainConfig, unet: UNet2DConditionModel, provenance: dict[str, Any], grid: Path) -> Path:
     """Write `pipeline/` of the run folder: the base with the trained UNet, in safetensors, and its card with the grid.
 
     A LoRA is fused into the pipeline, and written beside it as `lora/pytorch_lora_weights.safetensors` and, for other
-    programs, `lora/kohya_lora.safetensors`.
+    programs, `lora/kohya_lora.safetensors`. provenance: see model_card.text.
     """
     pipeline = load_pipeline(config.pretrained_model_name_or_path, config.revision)
     if config.lora_rank is not None:
         _save_lora(unet, config.output_dir / "lora")
     pipeline.unet = _plain_copy(unet, pipeline.unet)
     pipeline.unet.register_to_config(sample_size=config.resolution // pipeline.vae_scale_factor)  # what is drawn then
-    use_fast_sampler(pipeline)
-    dtype = torch.float16 if config.save_precision == "fp16" else torch.float32
-    return write_folder(pipeline, dtype, config.output_dir / "pipeline", model_card.text(config, facts), grid)
+    return write_folder(pipeline, DTYPES[config.save_precision], config.output_dir / "pipeline",
+                        model_card.text(config, provenance), grid)
 
 
 def write_folder(pipeline: StableDiffusionPipeline, dtype: torch.dtype, final: Path, card: str,
                  grid: Path | None = None) -> Path:
     """Write a pipeline folder in safetensors with its card and, where there is one, the grid that the card shows.
 
-    It appears whole, in place of an older one, and says nothing of this machine.
+    Its scheduler is the sampler that generate.py draws with. It appears whole, in place of an older one, and says
+    nothing of this machine.
     """
+    use_fast_sampler(pipeline)
     with appearing(final) as building:
         with known_noise_off():
             pipeline.to("cpu").to(dtype).save_pretrained(building, safe_serialization=True)
-        _forget_paths(building)
+        _mend_configs(building)
         if grid is not None:
             shutil.copy(grid, building / "samples.png")
         (building / "README.md").write_text(card, encoding="utf8")
     return final
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """Settings of an export."""
+
+    model: Annotated[str, tyro.conf.Positional]
+    """`tiny` (the embedded base), a run folder, a pipeline folder, or a hub id."""
+    revision: str | None = None
+    """Branch, tag or commit, for a hub id."""
+    output: Path = Path("pipeline")
+    """The pipeline folder to write."""
+    dtype: Literal["fp32", "fp16"] = "fp32"
+    """Precision of the weights: fp32 loses nothing, fp16 takes half the space."""
+
+
+def write_export(config: ExportConfig) -> None:
+    """Write a model as a plain pipeline folder. Raises UserError where it is there already or the model is not."""
+    _refuse_existing(config.output)
+    pipeline = load_model(config.model, config.revision)
+    write_folder(pipeline, DTYPES[config.dtype], config.output,
+                 model_card.exported_text(config.model, config.output, _guidance_scale(pipeline)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,31 +91,50 @@ class AverageConfig:
 
     models: Annotated[tuple[str, str], tyro.conf.Positional]
     """Two of: `tiny`, run folders, pipeline folders, hub ids."""
-    share: float = 0.5
-    """The second one's share, 0 to 1."""
+    fraction: float = 0.5
+    """The weight of the second one, 0 to 1."""
     output: Path = Path("runs/averaged")
     """The pipeline folder to write."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their ranges. Raises ValueError naming the flag."""
-        if not 0.0 <= self.share <= 1.0:
-            raise ValueError(f"--share {self.share}: must be between 0 and 1")
+        if not 0.0 <= self.fraction <= 1.0:
+            raise ValueError(f"--fraction {self.fraction}: must be between 0 and 1")
 
 
 def write_average(config: AverageConfig) -> None:
     """Average two models and write the pipeline folder. Raises UserError where it is there or cannot be made."""
-    if config.output.exists():
-        raise UserError(f"--output {config.output}: is there already; name another or remove it")
+    _refuse_existing(config.output)
     first, second = (load_model(name) for name in config.models)
-    write_folder(average(first, second, config.share), torch.float16, config.output,
-                 model_card.averaged_text(*config.models, config.share))
+    write_folder(average(first, second, config.fraction), torch.float16, config.output, model_card.averaged_text(
+        *config.models, config.fraction, config.output, _guidance_scale(first)))
 
 
-def _forget_paths(folder: Path) -> None:
-    """Take out of the configurations where the base lay: that says nothing to others, and tells of this machine."""
+def _refuse_existing(output: Path) -> None:
+    """Raise UserError where there is something already that a new folder would take the place of."""
+    if output.exists():
+        raise UserError(f"--output {output}: is there already; name another or remove it")
+
+
+def _guidance_scale(pipeline: StableDiffusionPipeline) -> float:
+    """The scale of guidance that suits a model: the embedded base's, which MiniLM tells, or Stable Diffusion's."""
+    return PRESETS["tiny" if isinstance(pipeline.text_encoder, BertModel) else "sd14"].guidance_scale
+
+
+def _mend_configs(folder: Path) -> None:
+    """Put right what the configurations of a saved pipeline say.
+
+    Where the base lay says nothing to others, and tells of this machine. And transformers loads a text encoder in the
+    dtype that its configuration names while diffusers loads all else in fp32 unless told otherwise: one saved in fp16
+    has to say fp32, or plain `from_pretrained(FOLDER)` makes a pipeline whose parts do not go together. A dtype that is
+    asked for there overrides both.
+    """
     for path in folder.rglob("*.json"):
-        content = json.loads(path.read_text(encoding="utf8"))
-        if content.pop("_name_or_path", None) is not None:
+        before = json.loads(path.read_text(encoding="utf8"))
+        content = {name: value for name, value in before.items() if name != "_name_or_path"}
+        if path.parent.name == "text_encoder" and "dtype" in content:
+            content["dtype"] = "float32"
+        if content != before:
             path.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf8")
 
 
@@ -113,8 +157,8 @@ def _save_lora(unet: UNet2DConditionModel, folder: Path) -> None:
     from peft.utils import get_peft_model_state_dict
 
     adapter = {name: weight.detach().cpu().contiguous() for name, weight in get_peft_model_state_dict(unet).items()}
-    StableDiffusionPipeline.save_lora_weights(
-        folder, unet_lora_layers=convert_state_dict_to_diffusers(adapter), safe_serialization=True)
-    save_file(convert_state_dict_to_kohya({f"unet.{name}": weight for name, weight in adapter.items()}),
-              folder / KOHYA_FILE)
-
+    with appearing(folder) as building:
+        StableDiffusionPipeline.save_lora_weights(
+            building, unet_lora_layers=convert_state_dict_to_diffusers(adapter), safe_serialization=True)
+        save_file(convert_state_dict_to_kohya({f"unet.{name}": weight for name, weight in adapter.items()}),
+                  building / KOHYA_FILE)

@@ -69,6 +69,7 @@ class TrainingRun:
             reward_model = Judge.load(config.reward_model, dataset=None)
             self.provenance["reward_model_sha256"] = reward_model.metadata["sha256"]
             self.reward_loss = RewardLoss(pipeline.scheduler, pipeline.vae, reward_model, rows, self.device)
+        self.card_metadata = {**self.provenance, "kanji": any(row.metadata.get("literal") for row in rows)}
         found = find_checkpoint(config, self.provenance, accelerator.print)
 
         reference = None
@@ -246,9 +247,9 @@ class TrainingRun:
         grid = self.draw_samples()
         if self.run is not None:
             with self.stop.deferred(), self.train_state.averaged() as unet:
-                pipeline_dir = export.save_pipeline(self.config, unet, self.provenance, grid)
+                pipeline_dir = export.save_pipeline(self.config, unet, self.card_metadata, grid)
             print(f"pipeline: {pipeline_dir}\nsamples:  {grid}")
-            hub.push(self.config)
+            hub.push(self.config, self.card_metadata)
             write_text(self.run.path / FINISHED, json.dumps(finished_facts(self.config), indent=1) + "\n")
         self.accelerator.wait_for_everyone()
         return self.config.output_dir / "pipeline"

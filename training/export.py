@@ -1,0 +1,36 @@
+"""Write a model as a plain diffusers pipeline folder, which diffusers loads and draws with by itself.
+
+    python training/export.py tiny --output tiny-pipeline
+    python training/export.py runs/tiny --output my-kanji --dtype fp16
+
+Takes `tiny`, run folders, pipeline folders and hub ids. The folder holds safetensors, the sampler of generate.py as its
+scheduler, and a model card whose snippets run as they stand. It is there only when it is whole.
+"""
+
+from __future__ import annotations
+
+import common.torch_environment  # noqa: F401 - before torch
+
+# isort: split
+
+import sys
+from collections.abc import Sequence
+
+from common.command_line import parse, run
+from common.stop_signals import StopSignals
+from trainer.export import ExportConfig, write_export
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Load and write; returns the exit status."""
+    config = parse(ExportConfig, arguments, __doc__, program="export.py")
+
+    def work(_stop: StopSignals) -> None:
+        write_export(config)
+        print(f"pipeline: {config.output}")
+
+    return run(work, when_stopped="nothing was written")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
