@@ -22,7 +22,7 @@ def test_an_interval_of_all_hits_ends_at_one_and_does_not_begin_there():
     assert figure["high"] == pytest.approx(1.0) and 0.8 < figure["low"] < 0.9
 
 
-def test_a_share_of_nothing_is_not_a_number():
+def test_a_fraction_of_nothing_is_not_a_number():
     assert math.isnan(proportion(0, 0)["value"])
 
 
@@ -48,3 +48,15 @@ def test_the_frechet_distance_of_a_sample_to_itself_is_zero_and_to_a_shifted_one
     sample = np.random.default_rng(0).normal(size=(300, 5))
     assert frechet(sample, sample) == pytest.approx(0.0, abs=1e-9)
     assert frechet(sample, sample + 2.0) == pytest.approx(5 * 4.0)
+
+
+def test_a_sample_has_no_frechet_distance_to_itself_though_it_has_fewer_vectors_than_dimensions():
+    sample = np.random.default_rng(0).normal(size=(20, 50))
+    assert frechet(sample, sample) == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("values", [[], [3.0], [3.0, 3.0, 3.0]])
+def test_few_or_equal_values_have_an_interval_of_no_width(values):
+    figure = bootstrap(values)
+    assert figure["n"] == len(values)
+    assert np.array_equal([figure["low"], figure["high"]], [figure["value"]] * 2, equal_nan=True)
