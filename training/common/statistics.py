@@ -4,12 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
 RESAMPLES = 1000  # of a bootstrap
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A value with its 95 % interval; n: of how many observations. None stands for what cannot be said."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+def to_json(value: Any) -> Any:
+    """Dataclasses such as figures, also within dicts and lists, as JSON holds them."""
+    if is_dataclass(value):
+        return asdict(value)
+    if isinstance(value, dict):
+        return {key: to_json(inner) for key, inner in value.items()}
+    return [to_json(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True)
@@ -30,59 +50,63 @@ class F1:
         """2 hits / (2 hits + surplus + missed); NaN where there is nothing to find."""
         return float(_f1(*self.counts.T))
 
-    def as_json(self, seed: int = 0) -> dict[str, float]:
+    def figure(self, seed: int = 0) -> Figure:
         """The value with its 95 % bootstrap interval, resampling items."""
-        low, high = _percentile_interval(self.counts.T, _f1, seed, self.value)
-        return {"value": self.value, "low": low, "high": high, "n": len(self.counts)}
+        return _bootstrapped(self.counts.T, _f1, seed)
 
 
-def proportion(hits: int, total: int) -> dict[str, float]:
+def proportion(hits: int, total: int) -> Figure:
     """A fraction with its 95 % Wilson score interval (Wilson 1927), which holds near 0 and 1 too."""
     if not total:
-        return {"value": math.nan, "low": 0.0, "high": 1.0, "n": 0}
+        return Figure(None, 0.0, 1.0, 0)
     interval = stats.binomtest(hits, total).proportion_ci(method="wilson")
-    return {"value": hits / total, "low": float(interval.low), "high": float(interval.high), "n": total}
+    return Figure(hits / total, float(interval.low), float(interval.high), total)
 
 
-def bootstrap(values: Sequence[float], seed: int = 0) -> dict[str, float]:
+def bootstrap(values: Sequence[float], seed: int = 0) -> Figure:
     """A mean with its 95 % percentile bootstrap interval."""
-    data = np.asarray(values, dtype=np.float64)
-    if not len(data):
-        return {"value": math.nan, "low": math.nan, "high": math.nan, "n": 0}
-    low, high = _percentile_interval(data[None], np.mean, seed, float(data.mean()))
-    return {"value": float(data.mean()), "low": low, "high": high, "n": len(data)}
+    return _bootstrapped(np.asarray(values, dtype=np.float64)[None], np.mean, seed)
 
 
-def wasserstein(first: Sequence[float], second: Sequence[float]) -> float:
-    """The first Wasserstein distance between two samples on a line, in their unit; NaN where one is empty."""
-    return float(stats.wasserstein_distance(first, second)) if len(first) and len(second) else math.nan
+def mean(values: Sequence[float]) -> float | None:
+    """The mean; None of nothing."""
+    return float(np.mean(values)) if len(values) else None
 
 
-def frechet(first: np.ndarray, second: np.ndarray) -> float:
+def wasserstein(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """The first Wasserstein distance between two samples on a line, in their unit; None where one is empty."""
+    return float(stats.wasserstein_distance(first, second)) if len(first) and len(second) else None
+
+
+def frechet(first: np.ndarray, second: np.ndarray) -> float | None:
     """The Fréchet distance between Gaussians fitted to two sets of vectors (N, D) and (M, D) (arXiv 1706.08500).
 
-    The trace of the root of the two covariances' product is the nuclear norm of (N, M) products of the centred vectors,
-    which, unlike the root of a matrix, is exact also where there are fewer vectors than dimensions.
+    The trace of the root of the two covariances' product is the nuclear norm of the centred vectors' (N, M) products,
+    which, unlike the root of a matrix, is exact also where there are fewer vectors than dimensions. None where a set
+    has fewer than two.
     """
     if min(len(first), len(second)) < 2:
-        return math.nan
-    means = first.mean(0) - second.mean(0)
+        return None
+    apart = first.mean(0) - second.mean(0)
     one, two = ((vectors - vectors.mean(0)) / math.sqrt(len(vectors) - 1) for vectors in (first, second))
     shared = np.linalg.norm(one @ two.T, "nuc")
-    return float(means @ means + np.square(one).sum() + np.square(two).sum() - 2.0 * shared)
+    return float(apart @ apart + np.square(one).sum() + np.square(two).sum() - 2.0 * shared)
 
 
-def _percentile_interval(samples: np.ndarray, statistic: Callable[..., np.ndarray], seed: int,
-                         value: float) -> tuple[float, float]:
-    """The 95 % percentile bootstrap interval of a statistic of (K, N) samples that are resampled together.
+def _bootstrapped(samples: np.ndarray, statistic: Callable[..., np.ndarray], seed: int) -> Figure:
+    """A statistic of (K, N) samples, resampled together, with its 95 % percentile bootstrap interval.
 
-    One observation says nothing of its spread, nor does a `value` of NaN: then both ends are `value`.
+    One observation says nothing of its spread: then both ends are the value.
     """
-    if samples.shape[-1] < 2 or math.isnan(value):
-        return value, value
+    count = samples.shape[-1]
+    value = float(statistic(*samples, axis=-1)) if count else math.nan
+    if math.isnan(value):
+        return Figure(None, None, None, count)
+    if count < 2:
+        return Figure(value, value, value, count)
     interval = stats.bootstrap(tuple(samples), statistic, paired=True, vectorized=True, n_resamples=RESAMPLES,
                                method="percentile", rng=np.random.default_rng(seed)).confidence_interval
-    return float(interval.low), float(interval.high)
+    return Figure(value, float(interval.low), float(interval.high), count)
 
 
 def _f1(hits: np.ndarray, surplus: np.ndarray, missed: np.ndarray, axis: int = -1) -> np.ndarray:
