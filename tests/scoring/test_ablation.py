@@ -77,11 +77,11 @@ def test_all_meanings_of_a_kanji_are_joined_in_one_caption_and_still_there_one_b
 def test_a_dataset_folder_is_whole_or_not_there(kanji, tmp_path, monkeypatch):
     written = []
 
-    def stop_at_the_fifth(picture):
-        written.append(picture)
+    def stop_at_the_fifth(image):
+        written.append(image)
         if len(written) == 5:
             raise Stopped(15)
-        return picture
+        return image
 
     monkeypatch.setattr(ablation.ImageOps, "mirror", stop_at_the_fifth)
     with pytest.raises(Stopped):
@@ -215,6 +215,6 @@ def test_a_setting_out_of_range_is_refused(flags, capsys):
 
 def test_a_broken_source_is_listed_as_the_trainer_lists_it(tmp_path):
     source = save_kanji_set(tmp_path / "set")
-    next((source / "train").glob("*.png")).write_bytes(b"no picture")
+    next((source / "train").glob("*.png")).write_bytes(b"no image")
     with pytest.raises(DatasetError, match="no whole picture"):
         ablation.lay_datasets(source, tmp_path)

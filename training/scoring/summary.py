@@ -51,16 +51,20 @@ def set_notes(score: SetScore) -> list[str]:
     notes = []
     error, meant = score.strokes.stroke_count_error, score.novelty.nearest_is_meant
     if error:
-        notes.append(f"the number of strokes asked for is missed by {compared(error, 1)} in the mean")
+        notes.append(f"the number of strokes asked for is missed by {plain(error)} in the mean, under shuffled prompts "
+                     f"by {plain(error.shuffled_baseline)}")
     if meant:
         notes.append(f"the nearest real kanji is one that is meant in {percent(meant)} of the images")
     if score.exact_match:
         notes.append("both components that are meant, and no homonym of them, are found in "
                      f"{percent(score.exact_match)} of the images")
+    if score.found_by_frequency:
+        bands = ", ".join(f"{percent(band)} from {band.min_uses} on" for band in score.found_by_frequency)
+        notes.append(f"by how many training characters show a component, it is found in {bands}")
     if score.meaning_never_a_component:
         one, every, f1 = _found(score.meaning_never_a_component)
-        notes.append(f"of kanji that training shows nowhere as a component: one component found {one}, all {every}, "
-                     f"F1 {f1}")
+        notes.append("of kanji that training shows nowhere as a component (in brackets under shuffled prompts): one "
+                     f"component found {one}, all {every}, F1 {f1}")
     return notes
 
 
