@@ -5,7 +5,8 @@
 
 Samples five sets of prompts (known, heldout, pairs, wild, budget; see prompt_sets.py), lets the shipped recogniser read
 every image, and writes OUTPUT/report.json and OUTPUT/report.html, a page that opens offline. The same seed on the same
-machine gives the same report. The default counts, about 2,650 images, are chosen so that the embedded base is scored in
+machine gives the same report. Image k of a prompt is the one that generate.py makes of the same words with --seed + k:
+the page has the command. The default counts, about 2,650 images, are chosen so that the embedded base is scored in
 some 11 minutes on two cores at 0.25 s an image; --quick takes a tenth of that. Needs the dataset folder: real
 characters are what a score is held against.
 """
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work(_stop: StopSignals) -> None:
         report, samples = evaluate(config)
-        page = write_report(config.output, report, samples)
+        page = write_report(config.output, report, samples, config)
         print(f"{summary(report)}\npage: {page}")
 
     return run(work, when_stopped="nothing was written")

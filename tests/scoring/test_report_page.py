@@ -72,7 +72,8 @@ def test_the_table_of_figures_has_a_line_a_figure_and_a_column_a_set(page):
         assert [cell.get("data-column") for cell in line.iter("td")] == columns
 
 
-def test_the_page_carries_all_it_shows(page):
+def test_the_page_carries_all_it_shows(folder, page):
+    assert not re.search(r"url\(|@import|https?://", (folder / "report.html").read_text(encoding="utf8"))
     assert not list(page.iter("script", "link", "iframe"))
     assert all(image.get("src").startswith("data:image/png;base64,") for image in page.iter("img"))
     assert all(link.get("href").startswith("#") for link in page.iter("a"))
@@ -94,7 +95,8 @@ def test_a_report_is_read_back_as_it_was(report):
 @pytest.mark.parametrize(("width", "height", "mobile"), [(1280, 900, False), (390, 844, True)])
 def test_the_page_fits_a_desk_and_a_phone(folder, tmp_path, width, height, mobile):
     with Browser(tmp_path / "profile") as browser:
-        browser.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile)
+        browser.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
+                     mobile=mobile)
         browser.open(folder / "report.html")
         browser.wait_for("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
         assert browser.evaluate("window.innerWidth") == width  # a phone zooms out from what is too wide

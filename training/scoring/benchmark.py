@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from tqdm import tqdm
 from common.device import choose_device
 from common.paths import shown_name
 from dataset.captioned_folder import DatasetError, Row, dataset_hash, read_dataset
+from generation.request import CANDIDATE_SEEDS, noise_seed
 from generation.settings import SamplingSettings
 from models.pipelines import load_model, module_hash
 from recogniser.judge import CONTROL, JUDGE, Judge
@@ -40,7 +40,7 @@ SEEDS = {"known": 2, "heldout": 1, "pairs": 2, "wild": 4, "budget": 1}  # images
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig(SamplingSettings):
-    """Settings of an evaluation; the seed also decides which prompts are chosen."""
+    """Settings of an evaluation; image k of a prompt has `--seed` + k, which also decides what prompts are chosen."""
 
     train_data_dir: Path = Path("data/kanji")
     """The dataset folder of dataExtraction/main.py."""
@@ -111,22 +111,16 @@ class Sampler:
             sum(parameter.numel() for network in networks for parameter in network.parameters()))
         self.pipeline, self.device, self.config = pipeline.to(device), device, config
 
-    def sample(self, name: str, prompts: Sequence[Prompt], count: int,
+    def sample(self, prompts: Sequence[Prompt], seeds: Sequence[int],
                bar: tqdm) -> list[tuple[Prompt, int, Image.Image]]:
-        """`count` images of each prompt; the noise depends on the seed, the set and the prompt alone."""
-        requests = [(prompt, seed_of(self.config.seed, name, prompt.asked, turn))
-                    for prompt in prompts for turn in range(count)]
+        """An image of each prompt with each of the seeds, the one that generate.py makes of that prompt and seed."""
+        requests = [(prompt, seed) for prompt in prompts for seed in seeds]
         images = []
         for batch in self.config.draw(self.pipeline, [prompt.asked for prompt, _ in requests],
-                                      [noise for _, noise in requests]):
+                                      [noise_seed(seed, prompt.text) for prompt, seed in requests]):
             images += batch
             bar.update(len(batch))
         return [(prompt, seed, image) for (prompt, seed), image in zip(requests, images, strict=True)]
-
-
-def seed_of(seed: int, name: str, text: str, turn: int) -> int:
-    """The seed of an image's noise, 0 to 2^31: a function of the evaluation's seed, set, prompt and turn."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{name}:{text}:{turn}".encode()).digest()[:4], "little") >> 1
 
 
 def evaluate(config: EvaluateConfig) -> tuple[Report, dict[str, list[ScoredSample]]]:
@@ -179,11 +173,11 @@ def read_real(judge: Judge, control: Judge | None, rows: Sequence[Row], held_out
 
 def score(sampler: Sampler, benchmark: Benchmark) -> tuple[Report, dict[str, list[ScoredSample]]]:
     """Sample the benchmark's prompts and score what came: the report and the samples, by set."""
-    samples = {}
+    samples, first = {}, sampler.config.seed
     count = sum(len(prompts) * SEEDS[name] for name, prompts in benchmark.prompts.items())
     with tqdm(total=count, desc="sampling", unit="image") as bar:
         for name, prompts in benchmark.prompts.items():
-            samples[name] = benchmark.read(sampler.sample(name, prompts, SEEDS[name], bar))
+            samples[name] = benchmark.read(sampler.sample(prompts, range(first, first + SEEDS[name]), bar))
     report = Report(
         model=sampler.provenance,
         settings=shown_settings(sampler.config),
@@ -197,12 +191,16 @@ def score(sampler: Sampler, benchmark: Benchmark) -> tuple[Report, dict[str, lis
 
 
 def score_best_of(sampler: Sampler, benchmark: Benchmark) -> BestOf:
-    """One sample beside the best of several, for prompts of BEST_OF_SETS; the judge chooses, the control confirms."""
+    """One sample beside the best of several, for prompts of BEST_OF_SETS; the judge chooses, the control confirms.
+
+    The several are the candidates of `generate.py --best_of`; the one is the first of them.
+    """
     config, gains = sampler.config, {}
+    seeds = range(config.seed, config.seed + config.best_of * CANDIDATE_SEEDS, CANDIDATE_SEEDS)
     for name in (name for name in BEST_OF_SETS if name in benchmark.prompts):
         prompts = benchmark.prompts[name][:config.best_of_prompts]
         with tqdm(total=len(prompts) * config.best_of, desc=f"best of {config.best_of}, {name}", unit="image") as bar:
-            samples = benchmark.read(sampler.sample(name, prompts, config.best_of, bar))
+            samples = benchmark.read(sampler.sample(prompts, seeds, bar))
         groups = [samples[start:start + config.best_of] for start in range(0, len(samples), config.best_of)]
         best = [group[benchmark.judge.best([sample.reading for sample in group], group[0].prompt.strokes)]
                 for group in groups]

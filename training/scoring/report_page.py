@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from common.files import write_text
 from common.statistics import Figure
+from generation.settings import SamplingSettings
 from recogniser.judge import Reading
 from scoring.figures import ScoredSample
 from scoring.pages import data_url, render
+from scoring.redraw import redraw_command
 from scoring.report import Balance, ComparedFigure, JudgeScore, Report, SetScore, as_json_text
 from scoring.summary import percent, plain, set_notes, verdict
 
@@ -63,7 +66,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Shown:
-    """An image with what stands below it; nearest_image: a data URL, "" where there is none."""
+    """An image with what stands below it.
+
+    nearest_image: a data URL, "" where there is none; command: what makes the image again.
+    """
 
     image: str
     words: str
@@ -71,7 +77,7 @@ class Shown:
     reading: str
     nearest: str
     nearest_image: str
-    seed: int
+    command: str
 
 
 @dataclass(frozen=True)
@@ -96,24 +102,35 @@ class Section:
     rest: Sequence[Shown]
 
 
-def write_report(folder: Path, report: Report, samples: dict[str, Sequence[ScoredSample]]) -> Path:
-    """Write report.json and report.html into a folder; returns the page's path. Raises OSError."""
+def write_report(folder: Path, report: Report, samples: dict[str, Sequence[ScoredSample]],
+                 settings: SamplingSettings) -> Path:
+    """Write report.json, with what each sample was made of, and report.html; returns its path. Raises OSError.
+
+    settings: those that the samples were made with.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "report.json", as_json_text(report.to_json()))
-    write_text(folder / "report.html", page(report, samples))
+    provenance = {name: [sample_provenance(sample, settings) for sample in of_set] for name, of_set in samples.items()}
+    write_text(folder / "report.json", as_json_text({**report.to_json(), "samples": provenance}))
+    write_text(folder / "report.html", page(report, samples, settings))
     return folder / "report.html"
 
 
-def page(report: Report, samples: dict[str, Sequence[ScoredSample]]) -> str:
+def sample_provenance(sample: ScoredSample, settings: SamplingSettings) -> dict[str, Any]:
+    """What report.json says of a sample: what was asked for, and the command that makes it again."""
+    return {"words": sample.prompt.text, "strokes": sample.prompt.strokes, "seed": sample.seed,
+            "command": redraw_command(sample.prompt, sample.seed, settings)}
+
+
+def page(report: Report, samples: dict[str, Sequence[ScoredSample]], settings: SamplingSettings) -> str:
     """The page's HTML; it fetches nothing, from nowhere."""
     return render(
         "report.html", report=report, verdict=verdict(report), figures=figures_table(report),
         best_of=best_of_table(report), judges=judge_table(report),
         refused={kind: percent(figure) for kind, figure in report.judge.refused_by_kind.items()},
-        sections=[section(name, report, samples[name]) for name in SETS if name in report.sets])
+        sections=[section(name, report, samples[name], settings) for name in SETS if name in report.sets])
 
 
-def section(name: str, report: Report, samples: Sequence[ScoredSample]) -> Section:
+def section(name: str, report: Report, samples: Sequence[ScoredSample], settings: SamplingSettings) -> Section:
     """What the page shows of a set; the images shown open are the first ones of its first prompts."""
     title, about = SETS[name]
     first = list({(sample.prompt.text, sample.prompt.strokes): sample for sample in reversed(samples)}.values())
@@ -121,16 +138,17 @@ def section(name: str, report: Report, samples: Sequence[ScoredSample]) -> Secti
     rest = [sample for sample in samples if not any(sample is one for one in first)]
     score = report.sets[name]
     return Section(name, title, about, [f"{note[0].upper()}{note[1:]}." for note in set_notes(score)],
-                   bars(score.strokes.histogram, report.real.jouyou_strokes), list(map(shown, first)),
-                   list(map(shown, rest)))
+                   bars(score.strokes.histogram, report.real.jouyou_strokes),
+                   *([shown(sample, settings) for sample in part] for part in (first, rest)))
 
 
-def shown(sample: ScoredSample) -> Shown:
+def shown(sample: ScoredSample, settings: SamplingSettings) -> Shown:
     """What the page shows of a sample."""
     reading = sample.reading
     copy = " (a copy)" if reading.is_copy else ""
     return Shown(data_url(sample.image, IMAGE_SIDE, GREYS), sample.prompt.asked, reading.is_well_formed,
-                 f"{reading.explain()}{copy}", reading.nearest or "", _nearest_image(reading), sample.seed)
+                 f"{reading.explain()}{copy}", reading.nearest or "", _nearest_image(reading),
+                 redraw_command(sample.prompt, sample.seed, settings))
 
 
 def figures_table(report: Report) -> Table:
@@ -224,7 +242,8 @@ def _meaning(score: SetScore, name: str) -> Cell:
 
 
 def _balance_line(name: str, real: Balance, scores: Sequence[SetScore]) -> Line:
-    cells = [Cell(plain(getattr(balance, name), 3)) for balance in (real, *(score.balance for score in scores))]
+    cells = [Cell(plain(getattr(real, name), 3), beside="training kanji"),
+             *(Cell(plain(getattr(score.balance, name), 3)) for score in scores)]
     return Line(BALANCE_LABELS[name], cells, "Wasserstein distance to held-out kanji")
 
 
