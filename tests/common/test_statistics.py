@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from common.statistics import F1, bootstrap, frechet, proportion, wasserstein
+from common.statistics import F1, bootstrap, frechet, mean, proportion, to_json, wasserstein
 
 
 def test_wilsons_interval_of_eight_in_ten():
@@ -58,3 +58,14 @@ def test_few_or_equal_values_have_an_interval_of_no_width(values):
     figure = bootstrap(values)
     assert figure.n == len(values)
     assert figure.low == figure.high == figure.value
+
+
+def test_of_nothing_there_is_no_mean_and_no_distance():
+    assert mean([]) is None and wasserstein([], [1.0]) is None and frechet(np.ones((1, 2)), np.ones((3, 2))) is None
+    assert F1.of([], []).figure().value is None and F1.of([frozenset()], [frozenset()]).figure().value is None
+
+
+def test_figures_within_others_become_json():
+    figure = {"value": 3.0, "low": 3.0, "high": 3.0, "n": 1}
+    assert to_json({"one": bootstrap([3.0]), "more": (bootstrap([3.0]), "a word")}) == {
+        "one": figure, "more": [figure, "a word"]}

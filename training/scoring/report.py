@@ -184,7 +184,7 @@ class JudgeScore:
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any]) -> JudgeScore:
-        """From a judge's metadata, of which a score may lack any. Raises KeyError or TypeError where it has none."""
+        """From a judge's metadata; a figure that it lacks is None. Raises KeyError where it has none at all."""
         known = {one.name for one in fields(cls)} & set(metadata["held_out"])
         return _read(cls, {"sha256": metadata["sha256"], **{name: metadata["held_out"][name] for name in known}})
 
