@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from common.seeds import generator
-from common.statistics import F1, bootstrap, proportion
+from common.statistics import F1, Figure, bootstrap, proportion, to_json
 from dataset.rows import Row
 from recogniser.augmentations import BREAKERS, as_sampled, is_symmetric
 from recogniser.labels import SLOTS, Vocabulary, true_parts
@@ -78,10 +78,10 @@ def figures(network: Recogniser, vocabulary: Vocabulary, thresholds: Thresholds,
     judged = [sum(counts) for counts in zip(*(refused[kind] for kind in JUDGED_BREAKERS), strict=True)]
     result = {
         "characters": len(rows),
-        "component_f1": _part_scores(seen, vocabulary, rows, thresholds.part).as_json(seed),
-        "component_f1_everyday": _everyday_score(seen, vocabulary, rows, thresholds.part).as_json(seed),
-        "component_f1_as_sampled": _part_scores(sampled, vocabulary, rows, thresholds.part).as_json(seed),
-        "component_f1_any_slot": _part_scores(seen, vocabulary, rows, thresholds.part, slots=False).as_json(seed),
+        "component_f1": _part_scores(seen, vocabulary, rows, thresholds.part).figure(seed),
+        "component_f1_everyday": _everyday_score(seen, vocabulary, rows, thresholds.part).figure(seed),
+        "component_f1_as_sampled": _part_scores(sampled, vocabulary, rows, thresholds.part).figure(seed),
+        "component_f1_any_slot": _part_scores(seen, vocabulary, rows, thresholds.part, slots=False).figure(seed),
         "stroke_error": bootstrap(errors.tolist(), seed),
         "stroke_exact": proportion(int((errors < 0.5).sum()), len(rows)),
         "well_formed": _accepted(seen, thresholds),
@@ -94,7 +94,7 @@ def figures(network: Recogniser, vocabulary: Vocabulary, thresholds: Thresholds,
     if references is not None:
         nearest = (seen.embedding @ references.T).amax(-1)
         result["called_a_copy_of_another"] = proportion(int((nearest > thresholds.copy).sum()), len(rows))
-    return result
+    return to_json(result)
 
 
 def named_parts(seen: RecogniserOutput, vocabulary: Vocabulary, threshold: float) -> list[dict[tuple[str, str], float]]:
@@ -118,7 +118,7 @@ def _everyday_score(seen: RecogniserOutput, vocabulary: Vocabulary, rows: Sequen
     return F1(every.counts[[row.is_frequent for row in rows]])
 
 
-def _accepted(seen: RecogniserOutput, thresholds: Thresholds) -> dict[str, float]:
+def _accepted(seen: RecogniserOutput, thresholds: Thresholds) -> Figure:
     passed = torch.sigmoid(seen.well_formed) >= thresholds.well_formed
     return proportion(int(passed.sum()), len(passed))
 
