@@ -6,7 +6,7 @@ import random
 import re
 import unicodedata
 
-from kanjidic import Kanji
+from kanjidic import Kanji, Language
 from kanjivg_reader import Component
 
 # Ways to name two concepts at once: {a} is the first slot's (left, top, enclosure), {b} the second's.
@@ -26,7 +26,7 @@ _NO_NAMES |= {"at", "in", "by"}
 _LEADING = re.compile(r"^(?:to|the|a|an) (?=\w)")
 
 
-def names_of(component: Component, kanji: dict[str, Kanji], language: str) -> tuple[str, ...]:
+def names_of(component: Component, kanji: dict[str, Kanji], language: Language) -> tuple[str, ...]:
     """What a component means, the main name first; () where nobody gives it a meaning.
 
     The meanings of its meaning form (氵 -> 水 -> "water"). A classical radical that is no word of today's Japanese
@@ -52,7 +52,7 @@ def _radical_names() -> dict[str, str]:
 _RADICALS = _radical_names()
 
 
-def concepts_of(component: Component, kanji: dict[str, Kanji], language: str) -> tuple[str, ...]:
+def concepts_of(component: Component, kanji: dict[str, Kanji], language: Language) -> tuple[str, ...]:
     """One or two short names for a component, the main one first; () where it has no meaning that is a name."""
     names = (_LEADING.sub("", name) for name in names_of(component, kanji, language)[:3])
     return tuple(dict.fromkeys(name for name in names if is_concept(name)))[:2]
@@ -72,12 +72,12 @@ def is_concept(meaning: str) -> bool:
 
 
 def composed_captions(
-    first: tuple[str, ...], second: tuple[str, ...], language: str, rng: random.Random
+    first: tuple[str, ...], second: tuple[str, ...], language: Language, rng: random.Random
 ) -> tuple[str, ...]:
     """Up to three captions for a composed character; the first is always the plain "{first} {second}".
 
-    `first` and `second` are the names of the two components, from concepts_of, in `language`, one of
-    kanjidic.LANGUAGES. `rng` decides which forms and which names are used.
+    `first` and `second` are the names of the two components, from concepts_of, in `language`. `rng` decides which
+    forms and which names are used.
     """
     forms = _FORMS[language]
     captions = [forms[0].format(a=first[0], b=second[0])]

@@ -17,7 +17,7 @@ from captions import composed_captions, concepts_of
 from duplicates import ExistingGlyphs
 from fitting import PlacedComponent, best_fit, box_of, points_of
 from held_out import is_held_out, is_held_out_pair
-from kanjidic import Kanji
+from kanjidic import Kanji, Language
 from kanjivg_reader import Component, Glyph, walk
 from svg_paths import Stroke
 
@@ -60,12 +60,14 @@ Pool = dict[tuple[str, str], list[PlacedComponent]]
 class Composer:
     """Knows every component in its slots, and which pairs of components exist."""
 
-    def __init__(self, glyphs: dict[str, Glyph], kanji: dict[str, Kanji], usable: Iterable[str], language: str) -> None:
+    def __init__(
+        self, glyphs: dict[str, Glyph], kanji: dict[str, Kanji], usable: Iterable[str], language: Language
+    ) -> None:
         """Collect the components.
 
         `glyphs` are all of KanjiVG: no pair of components that any of them has is composed. `kanji`, all of KANJIDIC2,
         say what components are called and how common they are. `usable` are the kanji of the dataset; those of the
-        train split lend their components. The captions are in `language`, one of kanjidic.LANGUAGES.
+        train split lend their components. The captions are in `language`.
         """
         self.kanji = kanji
         self.language = language

@@ -9,14 +9,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from lxml import etree
 
 from errors import UserError
 from xml_files import SAFELY, open_xml, readable, refuse_entities
 
-LANGUAGES = ("en", "fr", "es", "pt")
+Language = Literal["en", "fr", "es", "pt"]  # all that the file has meanings in
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Kanji:
         return f"{ord(self.literal):05x}"
 
 
-def read_kanjidic(path: Path, language: str = "en") -> dict[str, Kanji]:
+def read_kanjidic(path: Path, language: Language = "en") -> dict[str, Kanji]:
     """Every character of a KANJIDIC2 file, by its literal, in the file's order.
 
-    The file may be plain XML or gzip; the meanings are in `language`, one of LANGUAGES. Raises UserError where it is
-    not readable, cut off, not XML, not KANJIDIC2, or has entity declarations.
+    The file may be plain XML or gzip; the meanings are in `language`. Raises UserError where it is not readable, cut
+    off, not XML, not KANJIDIC2, or has entity declarations.
     """
     with readable(path, "--kanjidic"), open_xml(path) as stream:
         kanji = {entry.literal: entry for entry in _entries(path, stream, language)}
@@ -51,7 +51,7 @@ def read_kanjidic(path: Path, language: str = "en") -> dict[str, Kanji]:
     return kanji
 
 
-def _entries(path: Path, stream: BinaryIO, language: str) -> Iterator[Kanji]:
+def _entries(path: Path, stream: BinaryIO, language: Language) -> Iterator[Kanji]:
     """The characters of the file one by one; each node is dropped when read (25 MB of memory instead of 244)."""
     root = None
     for event, node in etree.iterparse(stream, events=("start", "end"), **SAFELY):
@@ -67,7 +67,7 @@ def _entries(path: Path, stream: BinaryIO, language: str) -> Iterator[Kanji]:
                 del root[0]
 
 
-def _entry(path: Path, node: etree._Element, language: str) -> Kanji:
+def _entry(path: Path, node: etree._Element, language: Language) -> Kanji:
     """One <character>. Raises UserError where it is not as published."""
     literal = node.findtext("literal") or ""
     if len(literal) != 1:
@@ -100,7 +100,7 @@ def _number(where: str, node: etree._Element, tag: str) -> int | None:
     return int(text)
 
 
-def _words(node: etree._Element, language: str) -> tuple[list[str], list[str], list[str]]:
+def _words(node: etree._Element, language: Language) -> tuple[list[str], list[str], list[str]]:
     """The meanings in a language, the on readings and the kun readings."""
     meanings, on_readings, kun_readings = [], [], []
     for item in node.iterfind("reading_meaning/rmgroup/*"):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from errors import UserError
+from kanjidic import Language
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Options:
     """KANJIDIC2, xml or xml.gz; by default the copy kept in data/sources, else EDRDG's, else Debian's"""
     kanjivg: Path | None = None
     """KanjiVG: a folder of SVG files, or a release's zip or xml.gz; by default the installed package"""
-    language: Literal["en", "fr", "es", "pt"] = "en"
+    language: Language = "en"
     """of the captions"""
     size: int = 128
     """side of the pictures, px, 16 to 4096"""

@@ -10,7 +10,7 @@ from arrangements import ARRANGEMENTS
 from captions import names_of
 from compose import ComposedCharacter
 from held_out import is_held_out
-from kanjidic import Kanji
+from kanjidic import Kanji, Language
 from kanjivg_reader import Component, Glyph, is_kanji
 from svg_paths import Stroke
 
@@ -51,7 +51,7 @@ def usable_kanji(
     return usable, rejected
 
 
-def real_row(entry: Kanji, glyph: Glyph, kanji: dict[str, Kanji], language: str) -> Row:
+def real_row(entry: Kanji, glyph: Glyph, kanji: dict[str, Kanji], language: Language) -> Row:
     """The row of a real kanji; `kanji`, all of KANJIDIC2, gives its components their meanings in `language`."""
     named = [named for slot in glyph.slots for named in _named_components(slot)]
     if not named:
@@ -110,7 +110,7 @@ def _composed_components(character: ComposedCharacter) -> list[dict[str, str]]:
     ]
 
 
-def _described(component: Component, position: str, kanji: dict[str, Kanji], language: str) -> dict[str, str]:
+def _described(component: Component, position: str, kanji: dict[str, Kanji], language: Language) -> dict[str, str]:
     """A component of a real kanji, in the form of the column `components`."""
     names = names_of(component, kanji, language) or ("",)
     return {
