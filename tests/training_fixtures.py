@@ -20,6 +20,7 @@ from accelerate.state import AcceleratorState
 from PIL import Image, ImageDraw
 
 from common.quiet import known_noise_off
+from dataset.batches import Batch
 from trainer.config import TrainConfig
 
 with known_noise_off():
@@ -33,7 +34,7 @@ def tokenizer() -> CLIPTokenizer:
     """A CLIP tokenizer that knows letters and digits, 77 tokens."""
     letters = "abcdefghijklmnopqrstuvwxyz0123456789,"
     tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(vocab={token: place for place, token in enumerate(tokens)}, merges=[], model_max_length=77)
+    return CLIPTokenizer(vocab={token: index for index, token in enumerate(tokens)}, merges=[], model_max_length=77)
 
 
 def save_base(folder: Path, kind: str = "sd1", channels: int = 3) -> Path:
@@ -88,6 +89,15 @@ def small_config(base: Path, data: Path, output: Path, **changes) -> TrainConfig
         "validation_prompts": ("moon", "water tree"), "validation_steps": 0, "num_inference_steps": 2,
         "logging_steps": 1, "report_to": "none", "device": "cpu"}
     return replace(TrainConfig(), **{**settings, **changes})
+
+
+def batch_of(latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: torch.Tensor,
+             negative: Sequence[int] = (), rows: Sequence[int] = (), strokes: Sequence[int] = ()) -> Batch:
+    """A batch on the CPU; where it has `rows`, the reward mask is its first samples, whose `strokes` are else 0."""
+    rows, negative = torch.tensor(rows, dtype=torch.int64), torch.tensor(negative, dtype=torch.int64)
+    asked = torch.tensor(strokes) if len(strokes) else torch.zeros_like(rows)
+    return Batch(latents, noise, timesteps, prompt_embeds, negative, torch.arange(len(rows)), rows, asked,
+                 torch.Generator().manual_seed(0))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ import sys
 
 import torch
 
+from common.device import choose_device
+from common.errors import UserError
 from models.hub import is_available
 from trainer.presets import choose_preset, parse_train_config
 
@@ -26,13 +28,14 @@ def main() -> None:
         preset, reason = choose_preset()
         arguments = ["--preset", preset, *arguments]
     config = parse_train_config(arguments, description=__doc__)
-    if config.device == "cuda" and not torch.cuda.is_available():
-        sys.exit("error: --device cuda: no CUDA GPU can be used here. Leave the flag out to train on the CPU.")
+    try:
+        device = choose_device(config.device)
+    except UserError as error:
+        sys.exit(f"error: {error}")
     available, why = is_available(config.pretrained_model_name_or_path, config.revision)
     if not available:
         sys.exit(f"error: {why}")
-    processes = torch.cuda.device_count() if config.device != "cpu" else 1
-    print(preset or "named", max(1, processes))
+    print(preset or "named", torch.cuda.device_count() if device.type == "cuda" else 1)
     print(reason)
 
 

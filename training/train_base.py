@@ -1,4 +1,4 @@
-"""Train the embedded base from nothing: a small autoencoder, then a small UNet over MiniLM's token states.
+"""Train the embedded base from scratch: a small autoencoder, then a small UNet over MiniLM's token states.
 
     python training/train_base.py --train_data_dir data/kanji --output_dir runs/tiny-base
 

@@ -22,7 +22,8 @@ import sys
 from collections.abc import Sequence
 
 from common.command_line import run
-from trainer.config import as_json
+from common.settings import as_json
+from common.stop_signals import StopSignals
 from trainer.presets import parse_train_config
 from trainer.run import train, with_precision
 
@@ -30,10 +31,14 @@ from trainer.run import train, with_precision
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, or print what would be trained; returns the exit status."""
     config = parse_train_config(arguments, description=__doc__)
-    if config.dry_run:
-        print(json.dumps(as_json(with_precision(config)), indent=1))
-        return 0
-    return run(lambda stop: train(config, stop), when_stopped="the same command resumes from here")
+
+    def work(stop: StopSignals) -> None:
+        if config.dry_run:
+            print(json.dumps(as_json(with_precision(config)), indent=1))
+        else:
+            train(config, stop)
+
+    return run(work, when_stopped="the same command resumes from here")
 
 
 if __name__ == "__main__":

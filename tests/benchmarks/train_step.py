@@ -7,7 +7,7 @@ of its own. The recipe is rebuilt from diffusers' own classes as its script has 
 DataLoader, captions tokenized, VAE and text encoder run, UNet forward and backward under autocast, gradients clipped,
 AdamW, EMA parameter by parameter, and the loss read twice. Ours is TrainingRun.train_step itself, its cache filled
 before the clock starts; what filling it costs is said beside it. Beside wall time stands CPU time, which a machine
-that does other work at the same time does not disturb. On CUDA the share of the GPU's measured bf16 matmul rate is
+that does other work at the same time does not disturb. On CUDA the fraction of the GPU's measured bf16 matmul rate is
 shown too.
 """
 
@@ -76,8 +76,6 @@ def run_worker(name: str, batch_size: int) -> dict[str, float]:
 
 def measure(options: argparse.Namespace) -> dict[str, float]:
     """Build the base and its pictures, and time one of the two."""
-    if options.worker == "ours":
-        pass
     import torch
 
     torch.manual_seed(0)
@@ -103,7 +101,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
         result = {"images_per_s": images / wall, "images_per_cpu_s": images / cpu, "setup_s": ready,
                   "peak_gb": peak_memory_gb(device())}
         if options.worker == "ours" and torch.cuda.is_available():
-            result["share"] = gflop_an_image(pipeline, options.base) * images / wall / matmul_gflops()
+            result["fraction"] = gflop_an_image(pipeline, options.base) * images / wall / matmul_gflops()
         elif options.worker == "ours":
             result["gflop"] = gflop_an_image(pipeline, options.base)
         return result
@@ -118,12 +116,13 @@ def our_step(options: argparse.Namespace, pipeline: object, work: Path) -> objec
 
     from common.stop_signals import StopSignals
     from dataset.captioned_folder import read_dataset
-    from trainer import loop
+    from trainer import parts
     from trainer.config import TrainConfig
+    from trainer.loop import TrainingRun
 
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")
-    loop.load_pipeline = lambda *_: pipeline
+    parts.load_pipeline = lambda *_: pipeline
     config = TrainConfig(
         train_data_dir=work / "data", output_dir=work / "run", cache_dir=work / "cache",
         resolution=BASES[options.base][0], train_batch_size=options.batch_size, max_train_steps=options.steps + 1,
@@ -131,8 +130,8 @@ def our_step(options: argparse.Namespace, pipeline: object, work: Path) -> objec
         validation_prompts=("moon",))
     accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=not torch.cuda.is_available())
     rows = read_dataset(work / "data", progress=False)
-    run = loop.TrainingRun(config, accelerator, rows, None, StopSignals())
-    upcoming = run.batches.from_step(0, config.max_train_steps)
+    run = TrainingRun(config, accelerator, parts.build_parts(config, accelerator, rows), None, StopSignals())
+    upcoming = run.parts.batches.from_step(0, config.max_train_steps)
 
     def step() -> None:
         run.train_step(next(upcoming))
@@ -215,12 +214,12 @@ def picture_loader(pipeline: object, data: Path, options: argparse.Namespace) ->
         def __len__(self) -> int:
             return len(lines)
 
-        def __getitem__(self, place: int) -> dict[str, object]:
-            image = Image.open(data / lines[place]["file_name"]).convert("L" if channels == 1 else "RGB")
+        def __getitem__(self, index: int) -> dict[str, object]:
+            image = Image.open(data / lines[index]["file_name"]).convert("L" if channels == 1 else "RGB")
             image = image.resize((resolution, resolution), Image.Resampling.LANCZOS)
             pixels = torch.from_numpy(np.asarray(image, dtype=np.float32) / 127.5 - 1.0).reshape(
                 resolution, resolution, channels).permute(2, 0, 1)
-            tokens = pipeline.tokenizer(lines[place]["text"], max_length=pipeline.tokenizer.model_max_length,
+            tokens = pipeline.tokenizer(lines[index]["text"], max_length=pipeline.tokenizer.model_max_length,
                                         padding="max_length", truncation=True, return_tensors="pt")
             return {"pixel_values": pixels, "input_ids": tokens.input_ids[0], "mask": tokens.attention_mask[0]}
 
@@ -278,13 +277,13 @@ def save_images(folder: Path, count: int, side: int, base: str) -> None:
     """Grey PNGs with strokes on them, and their captions."""
     from PIL import Image, ImageDraw
 
-    draw = random.Random(0)
+    rng = random.Random(0)
     folder.mkdir()
     lines = []
     for number in range(count):
         picture = Image.new("L", (side, side), "white")
         for _ in range(10):
-            ends = [draw.randrange(side) for _ in range(4)]
+            ends = [rng.randrange(side) for _ in range(4)]
             ImageDraw.Draw(picture).line(ends, fill="black", width=side // 32)
         picture.save(folder / f"{number:05d}.png")
         lines.append({"file_name": f"{number:05d}.png", "text": f"moon {number}"})
@@ -354,8 +353,8 @@ def table(options: argparse.Namespace, results: dict[str, list[dict[str, float]]
     lines.append(f"| ratio | {ratios[0]:.2f} | {ratios[1]:.2f} | |")
     lines += ["", f"load average {os.getloadavg()[0]:.1f}; setting ours up, its cache of {2 * options.batch_size} "
               f"pictures included: {best['ours']['setup_s']:.1f} s"]
-    if "share" in best["ours"]:
-        lines.append(f"ours runs at {best['ours']['share']:.0%} of the measured bf16 matmul rate")
+    if "fraction" in best["ours"]:
+        lines.append(f"ours runs at {best['ours']['fraction']:.0%} of the measured bf16 matmul rate")
     if "gflop" in best["ours"]:
         lines.append(f"UNet forward and backward: {best['ours']['gflop']:.1f} GFLOP an image")
     return "\n".join(lines)

@@ -15,7 +15,7 @@ from trainer.loop import TrainingRun
 
 def one_of_two(stop: StopSignals) -> SimpleNamespace:
     """As much of a run in the first of two processes as it takes to ask the other one."""
-    return SimpleNamespace(accelerator=SimpleNamespace(num_processes=2), stop=stop, device="cpu")
+    return SimpleNamespace(accelerator=SimpleNamespace(num_processes=2, device="cpu"), stop=stop)
 
 
 def test_a_signal_that_comes_while_two_processes_ask_each_other_counts_the_next_time(

@@ -16,8 +16,8 @@ from dataset.encoders import EncodingSettings, encode_captions
 from dataset.images import load_image
 from dataset.record_store import RecordStore
 from dataset.rows import Row
+from models.families import encode_prompts
 from models.pipelines import load_pipeline
-from models.text import encode_prompts
 from plan_fixtures import batch_plan
 from training_fixtures import forked, save_base, save_dataset
 

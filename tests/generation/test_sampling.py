@@ -9,8 +9,8 @@ import torch
 from dataset.captions import words_alone
 from generation.sampling import sample, use_fast_sampler
 from generation.settings import SamplingSettings
+from models.families import encode_prompts
 from models.pipelines import load_pipeline
-from models.text import encode_prompts
 from training_fixtures import save_base
 
 PROMPTS = ["moon", "water tree"]

@@ -48,7 +48,7 @@ def recording_rows(log: Path, kill_in: int | None = None) -> Callable[[], None]:
 
         def step(self: TrainingRun, batches: list) -> object:
             with log.open("a") as file:
-                file.write(json.dumps([self.step, self.draws[self.step].rows.tolist()]) + "\n")
+                file.write(json.dumps([self.step, self.parts.plan[self.step].rows.tolist()]) + "\n")
             if self.step + 1 == kill_in:
                 os.kill(os.getpid(), signal.SIGKILL)
             return train_step(self, batches)

@@ -19,11 +19,12 @@ import torch
 from common import checkpoints
 from dataset import cache, captioned_folder, record_store
 from dataset.batches import Batches
-from trainer import export, loop
+from trainer import export, parts
 from trainer.config import TrainConfig
-from trainer.diffusion_loss import DiffusionLoss
 from trainer.loop import TrainingRun
+from trainer.losses import DiffusionTerm
 from trainer.run_folder import RunFolder
+from trainer.sample_grid import SampleGrid
 from trainer.train_state import TrainState
 from training_fixtures import Ended, metrics, run_main, same_tensors, save_base, save_dataset, small_config
 
@@ -105,14 +106,14 @@ def within_a_lock(act: Callable[[], object]) -> Callable[[], None]:
 PHASES = {
     # phase: (where the signal comes in, the step that is saved then, or None where nothing was learned yet)
     "reading the pictures": (lambda act: before(captioned_folder, "_check_picture", 3, act), None),
-    "loading the base": (lambda act: before(loop, "load_pipeline", 1, act), None),
+    "loading the base": (lambda act: before(parts, "load_pipeline", 1, act), None),
     "encoding": (lambda act: before(record_store.RecordStore, "append", 1, act), None),
-    "an update": (lambda act: before(DiffusionLoss, "__call__", 3, act), 3),
+    "an update": (lambda act: before(DiffusionTerm, "__call__", 3, act), 3),
     "waiting for a batch": (within_a_lock, 3),
     "a report": (lambda act: before(RunFolder, "report", 3, act), 3),
     "saving": (lambda act: before(checkpoints, "sync", 2, act), 2),
-    "sampling": (lambda act: before(loop.Validation, "grid", 1, act), 4),
-    "swapping the weights": (lambda act: before(TrainState, "_change_places", 2, act), 4),
+    "sampling": (lambda act: before(SampleGrid, "grid", 1, act), 4),
+    "swapping the weights": (lambda act: before(TrainState, "_swap", 2, act), 4),
     "writing the pipeline": (lambda act: before(export, "_plain_copy", 1, act), 6),
 }
 
@@ -140,7 +141,7 @@ def test_a_signal_saves_what_was_learned(phase: str, number: signal.Signals, ben
 
 def test_a_second_signal_while_the_checkpoint_is_saved_changes_nothing(bench: Path, tmp_path: Path) -> None:
     def lay() -> None:
-        before(DiffusionLoss, "__call__", 3, send(signal.SIGTERM))()
+        before(DiffusionTerm, "__call__", 3, send(signal.SIGTERM))()
         before(checkpoints, "sync", 2, send(signal.SIGINT))()
 
     ended = run_main(config_of(bench, tmp_path / "run"), tmp_path / "log", lay)
@@ -194,14 +195,14 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_the_update(bench: Path, 
 
 
 def _nan_in(calls: range) -> None:
-    function, count = DiffusionLoss.__call__, 0
+    function, count = DiffusionTerm.__call__, 0
 
-    def loss(self: DiffusionLoss, *arguments: torch.Tensor) -> torch.Tensor:
+    def loss(self: DiffusionTerm, *arguments: torch.Tensor) -> torch.Tensor:
         nonlocal count
         count += 1
         return function(self, *arguments) * (float("nan") if count in calls else 1.0)
 
-    DiffusionLoss.__call__ = loss
+    DiffusionTerm.__call__ = loss
 
 
 def test_where_nobody_looks_at_each_loss_a_bad_update_is_not_made_and_nothing_of_it_saved(
@@ -210,7 +211,12 @@ def test_where_nobody_looks_at_each_loss_a_bad_update_is_not_made_and_nothing_of
     def lay() -> None:
         _nan_in(range(3, 4))
         check = TrainingRun.check
-        TrainingRun.check = lambda self, losses, last: check(self, losses, last) if losses is self.window else None
+
+        def check_window(self: TrainingRun, losses: list[torch.Tensor], last: int) -> None:
+            if losses is self.window.losses:
+                check(self, losses, last)
+
+        TrainingRun.check = check_window
 
     for name, changes in (("report", {"logging_steps": 5}), ("save", {"logging_steps": 6, "checkpointing_steps": 4})):
         ended = run_main(config_of(bench, tmp_path / name, **changes), tmp_path / "log", lay)
@@ -220,7 +226,7 @@ def test_where_nobody_looks_at_each_loss_a_bad_update_is_not_made_and_nothing_of
 
     def lay_with_a_signal() -> None:
         lay()
-        before(DiffusionLoss, "__call__", 4, send(signal.SIGTERM))()
+        before(DiffusionTerm, "__call__", 4, send(signal.SIGTERM))()
 
     ended = run_main(config_of(bench, tmp_path / "signal", logging_steps=6), tmp_path / "log", lay_with_a_signal)
     assert "the loss of step 3 is nan" in ended.output
@@ -234,7 +240,7 @@ def test_out_of_memory_is_said_with_what_to_lower(error: BaseException, bench: P
     def fail() -> None:
         raise error
 
-    ended = run_main(config_of(bench, tmp_path / "run"), tmp_path / "log", before(DiffusionLoss, "__call__", 2, fail))
+    ended = run_main(config_of(bench, tmp_path / "run"), tmp_path / "log", before(DiffusionTerm, "__call__", 2, fail))
     assert ended.status == 1, ended.output
     assert is_plain(ended), ended.output
     for flag in ("--train_batch_size (now 4)", "--gradient_accumulation_steps", "--gradient_checkpointing",
@@ -269,7 +275,7 @@ def test_a_second_run_on_the_same_folder_is_refused_at_once(bench: Path, tmp_pat
 
 def test_a_dead_owners_lock_is_taken_over(bench: Path, tmp_path: Path) -> None:
     killed = run_main(config_of(bench, tmp_path / "run"), tmp_path / "log",
-                      before(DiffusionLoss, "__call__", 2, send(signal.SIGKILL)))
+                      before(DiffusionTerm, "__call__", 2, send(signal.SIGKILL)))
     assert killed.status == -signal.SIGKILL
     assert (tmp_path / "run/.lock").read_text().strip()
     assert run_main(config_of(bench, tmp_path / "run"), tmp_path / "log").status == 0
@@ -328,10 +334,54 @@ def test_a_moved_dataset_and_other_reports_are_welcome(bench: Path, begun: Path,
     moved = shutil.copytree(bench / "data", tmp_path / "moved")
     shutil.rmtree(begun / "checkpoint-000006")
     config = config_of(bench, begun, train_data_dir=moved, checkpointing_steps=5, validation_prompts=("tree",),
-                       save_precision="fp32", logging_steps=2)
+                       num_inference_steps=1, logging_steps=2)
     ended = run_main(config, tmp_path / "log")
     assert ended.status == 0, ended.output
     assert same_tensors(begun / "checkpoint-000006", bench / "whole/checkpoint-000006")
+
+
+OLD_NAMES = {"composed_fraction": "composed_share", "stroke_tag_fraction": "stroke_tag_share",
+             "extra_fraction": "extra_share", "single_component_fraction": "one_part_share",
+             "frequent_kanji_weight": "common_weight", "rare_component_exponent": "part_balance",
+             "reward_model": "recogniser", "reward_weight": "recogniser_weight"}
+GONE = {"caption_dropout": 0.1, "muon_momentum": 0.95, "save_precision": "fp16"}
+
+
+def as_of_an_older_version(run: Path, **gone: object) -> None:
+    """Give the settings and entries of a run folder's files the names that older versions of the trainer wrote."""
+    def older(settings: dict) -> dict:
+        return {OLD_NAMES.get(name, name): value for name, value in settings.items()} | GONE | gone
+
+    for path in [run / "config.json", *run.glob("checkpoint-*/manifest.json")]:
+        content = json.loads(path.read_text())
+        if "reward_model_sha256" in content:
+            content["recogniser_sha256"] = content.pop("reward_model_sha256")
+        content["settings"] = older(content["settings"])
+        if content.pop(checkpoints.OWN_DIGEST, None) is not None:
+            content[checkpoints.OWN_DIGEST] = checkpoints._own_digest(content)
+        path.write_text(json.dumps(content))
+    if (run / "finished.json").exists():
+        (run / "finished.json").write_text(json.dumps(older(json.loads((run / "finished.json").read_text()))))
+
+
+def test_a_run_folder_of_an_older_version_is_resumed(bench: Path, begun: Path, tmp_path: Path) -> None:
+    shutil.rmtree(begun / "checkpoint-000006")
+    as_of_an_older_version(begun)
+    ended = run_main(config_of(bench, begun), tmp_path / "log")
+    assert ended.status == 0, ended.output
+    assert "resuming from" in ended.output
+    assert same_tensors(begun / "checkpoint-000006", bench / "whole/checkpoint-000006")
+    as_of_an_older_version(begun)
+    assert "is complete" in run_main(config_of(bench, begun), tmp_path / "log").output
+
+
+def test_a_run_of_an_older_version_with_other_settings_is_refused_by_todays_names(
+        bench: Path, begun: Path, tmp_path: Path) -> None:
+    as_of_an_older_version(begun, caption_dropout=0.3)
+    ended = run_main(config_of(bench, begun, composed_fraction=0.9), tmp_path / "log")
+    assert ended.status == 1
+    assert "--composed_fraction: was 0.5, is 0.9" in ended.output
+    assert "--caption_dropout: was 0.3, is 0.1" in ended.output, "a constant now"
 
 
 def test_the_last_whole_checkpoint_is_taken_and_the_damaged_one_named(bench: Path, begun: Path) -> None:

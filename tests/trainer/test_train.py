@@ -24,18 +24,28 @@ from common.quiet import known_noise_off
 from dataset.captioned_folder import read_dataset
 from dataset.images import load_image
 from dataset.rows import Row, dataset_hash
+from models.families import StableDiffusion, encode_prompts, family_of
+from models.noise_schedule import NoiseSchedule
 from models.pipelines import load_pipeline
-from models.text import encode_prompts
 from recogniser.judge import Judge
 from recogniser_fixtures import save_judge
 from trainer import export
-from trainer.diffusion_loss import DiffusionLoss
-from trainer.loop import TrainingError, _latent_shape
-from trainer.reward_loss import RewardLoss
+from trainer.losses import DiffusionTerm, LossTerm
+from trainer.reward_loss import RewardTerm
 from trainer.train_state import TrainState
-from training_fixtures import command_line, metrics, run_main, same_tensors, save_base, save_dataset, small_config
+from training_fixtures import (
+    batch_of,
+    command_line,
+    metrics,
+    run_main,
+    same_tensors,
+    save_base,
+    save_dataset,
+    small_config,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -105,33 +115,30 @@ def test_other_folders_are_mixed_in_at_their_share(bench: Path, tmp_path: Path) 
 
 def loss_on(rows: list[Row], unet: torch.nn.Module, pipeline: StableDiffusionPipeline) -> float:
     """The loss of a UNet on the rows' pictures and captions, over all timesteps, with fixed noise."""
-    draw = torch.Generator().manual_seed(0)
-    cpu, channels = torch.device("cpu"), pipeline.vae.config.in_channels
-    pictures = torch.stack([torch.from_numpy(load_image(row.path, 32, channels)) for row in rows])
-    loss, losses = DiffusionLoss(pipeline.scheduler, None, cpu), []
-    with torch.no_grad():
-        latents = pipeline.vae.encode(pictures).latent_dist.mean * pipeline.vae.config.scaling_factor
-        text = encode_prompts(pipeline, [row.captions[0] for row in rows], cpu)
-        for timestep in range(20, 1000, 70):
-            noise = torch.randn(latents.shape, generator=draw)
-            losses.append(loss(unet, latents, noise, torch.full((len(rows),), timestep), text))
-    return torch.stack(losses).mean().item()
+    term = DiffusionTerm(StableDiffusion(), NoiseSchedule(pipeline.scheduler, CPU), None)
+    return mean_loss(term, rows, unet, pipeline, range(20, 1000, 70))
 
 
-def recogniser_loss_on(rows: list[Row], pipeline: StableDiffusionPipeline, judge: Judge) -> float:
-    """The recogniser's loss of the rows' pictures, noised to the middle and drawn again."""
-    draw = torch.Generator().manual_seed(0)
-    cpu = torch.device("cpu")
+def reward_loss_on(rows: list[Row], pipeline: StableDiffusionPipeline, judge: Judge) -> float:
+    """The reward loss of the rows' pictures, noised to the middle and sampled again."""
+    schedule = NoiseSchedule(pipeline.scheduler, CPU)
+    term = RewardTerm(StableDiffusion(), schedule, pipeline.vae, judge, rows, 1.0, CPU)
+    return mean_loss(term, rows, pipeline.unet, pipeline, range(300, 700, 40))
+
+
+def mean_loss(term: LossTerm, rows: list[Row], unet: torch.nn.Module, pipeline: StableDiffusionPipeline,
+              timesteps: range) -> float:
+    rng, losses = torch.Generator().manual_seed(0), []
     pictures = torch.stack([torch.from_numpy(load_image(row.path, 32, pipeline.vae.config.in_channels))
                             for row in rows])
-    loss = RewardLoss(pipeline.scheduler, pipeline.vae, judge, rows, cpu)
     with torch.no_grad():
         latents = pipeline.vae.encode(pictures).latent_dist.mean * pipeline.vae.config.scaling_factor
-        text = encode_prompts(pipeline, [row.captions[0] for row in rows], cpu)
-        return torch.stack([loss(pipeline.unet, latents, torch.randn(latents.shape, generator=draw),
-                                 torch.full((len(rows),), timestep), text, torch.arange(len(rows)),
-                                 torch.zeros(len(rows)), draw)
-                            for timestep in range(300, 700, 40)]).mean().item()
+        prompt_embeds = encode_prompts(pipeline, [row.captions[0] for row in rows], CPU)
+        for timestep in timesteps:
+            noise = torch.randn(latents.shape, generator=rng)
+            losses.append(term(unet, batch_of(latents, noise, torch.full((len(rows),), timestep), prompt_embeds,
+                                              rows=range(len(rows)))))
+    return torch.stack(losses).mean().item()
 
 
 def save_own(folder: Path, kind: str) -> Path:
@@ -169,9 +176,12 @@ def test_a_run_draws_what_its_recogniser_likes_better(bench: Path, tmp_path: Pat
                            lr_scheduler="constant", use_ema=False)
         ended = run_main(config, tmp_path / "log")
         assert ended.status == 0, ended.output
+        lines = metrics(config.output_dir)
+        assert all(line["loss"] == pytest.approx(line["loss/diffusion"] + line["loss/reward"]) for line in lines)
+        assert any(line["loss/reward"] > 0 for line in lines)
         pipelines[weight] = load_pipeline(str(config.output_dir / "pipeline"))
     rows, judge = read_dataset(extra, progress=False), Judge.load(folder, dataset=None)
-    disliked = {weight: recogniser_loss_on(rows, pipeline, judge) for weight, pipeline in pipelines.items()}
+    disliked = {weight: reward_loss_on(rows, pipeline, judge) for weight, pipeline in pipelines.items()}
     assert disliked[30.0] < min(disliked[0.0], disliked[1e-6]) - 0.05
 
     again = run_main(replace(config, reward_model=save_judge(tmp_path / "other", seed=1), max_train_steps=24,
@@ -188,7 +198,7 @@ def test_the_run_folder_tells_what_was_done(bench: Path, tmp_path: Path) -> None
     assert {"dataset_sha256", "base_unet_sha256", "git_commit", "packages", "python"} <= content.keys()
     assert "--train_batch_size 4" in (run / "command.txt").read_text()
     assert metrics(run)[0].keys() == {
-        "step", "loss", "learning_rate", "images_per_s", "peak_memory_gb", "gradient_norm"}
+        "step", "loss", "loss/diffusion", "learning_rate", "images_per_s", "peak_memory_gb", "gradient_norm"}
     assert [path.name for path in sorted((run / "samples").iterdir())] == ["step-000003.png", "step-000006.png"]
     assert [path.name for path in checkpoints.listing(run)] == ["checkpoint-000004", "checkpoint-000006"]
     assert any((run / "tensorboard").iterdir())
@@ -231,16 +241,12 @@ def test_max_train_samples_takes_the_first_rows(bench: Path, tmp_path: Path) -> 
     assert len(metrics(tmp_path / "run")) == 3
 
 
-def test_a_resolution_that_the_base_cannot_take_is_refused(bench: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="must be a multiple of 2"):
-        _latent_shape(load_pipeline(str(bench / "sd1")), 33)
-
-
 # --- learning --------------------------------------------------------------------------------------------------------
 
 def train_state(bench: Path, **changes) -> TrainState:
     config = config_of(bench, Path("unused"), **changes)
-    return TrainState(load_pipeline(str(bench / "sd1")).unet, config, Accelerator(cpu=True, mixed_precision="no"))
+    pipeline = load_pipeline(str(bench / "sd1"))
+    return TrainState(pipeline.unet, family_of(pipeline), config, Accelerator(cpu=True, mixed_precision="no"))
 
 
 def moments_of(one: TrainState) -> dict[str, torch.Tensor]:
@@ -331,8 +337,7 @@ def test_a_checkpoint_of_other_weights_is_refused_and_changes_nothing(bench: Pat
 
 @pytest.fixture(scope="module")
 def lora_run(bench: Path) -> Path:
-    config = config_of(bench, bench / "lora", lora_rank=4, save_precision="fp32", mixed_precision="bf16",
-                       learning_rate=1e-2)
+    config = config_of(bench, bench / "lora", lora_rank=4, mixed_precision="bf16", learning_rate=1e-2)
     ended = run_main(config, bench / "lora.txt")
     assert ended.status == 0, ended.output
     return bench / "lora"
@@ -355,8 +360,8 @@ def test_a_lora_loads_as_diffusers_users_load_one(bench: Path, lora_run: Path) -
     with torch.no_grad():
         plain = load_pipeline(str(bench / "sd1")).unet.eval()(*inputs).sample
         adapted, whole = base.unet.eval()(*inputs).sample, fused.unet.eval()(*inputs).sample
-    assert torch.allclose(adapted, whole, atol=1e-4)
-    assert not torch.allclose(adapted, plain, atol=1e-3)
+    rounding = (adapted - whole).abs().max()  # the pipeline folder is in fp16
+    assert rounding < 2e-3 and (adapted - plain).abs().max() > 10 * rounding
 
 
 def test_a_lora_is_there_in_the_form_of_other_programs(bench: Path, lora_run: Path) -> None:

@@ -1,10 +1,14 @@
-"""The autoencoder of the embedded base: its size, its latents, and that its training can be broken off."""
+"""The autoencoder of the embedded base: its size, its latents, its command, and that training can be broken off."""
+
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from PIL import Image, ImageDraw
 
+import train_vae
 from common.checkpoints import CheckpointError
 from common.errors import DivergenceError
 from common.stop_signals import Stopped, StopSignals
@@ -12,6 +16,7 @@ from dataset.rows import Row
 from models.tiny import new_unet, new_vae
 from trainer import autoencoder
 from trainer.autoencoder import VaeConfig, normalise_latents, reconstruction_error
+from training_fixtures import save_dataset
 
 CONFIG = VaeConfig(steps=4, batch_size=2, crop=32, checkpointing_steps=2)
 
@@ -97,3 +102,29 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(rows, tmp_path, monke
     with StopSignals() as stop, pytest.raises(DivergenceError, match="step 0"):
         autoencoder.train_vae(rows, tmp_path, CONFIG, 0, stop)
     assert not list(tmp_path.glob("checkpoint-*"))
+
+
+def test_the_command_writes_an_autoencoder_and_says_its_error_on_held_out_glyphs(tmp_path, capsys):
+    data = save_dataset(tmp_path / "data", count=4)
+    shutil.copytree(data / "train", data / "test")
+    arguments = ["--train_data_dir", str(data), "--output_dir", str(tmp_path / "run"), "--steps", "2",
+                 "--batch_size", "2", "--crop", "32"]
+    assert train_vae.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "over 4 held-out glyphs" in printed and str(tmp_path / "run" / "vae") in printed
+    weights = tmp_path / "run" / "vae" / "diffusion_pytorch_model.safetensors"
+    vae = AutoencoderKL.from_pretrained(weights.parent)
+    assert (vae.config.in_channels, vae.config.latent_channels, vae.config.scaling_factor) == (1, 4, 1.0)
+
+    written = weights.read_bytes()
+    weights.unlink()
+    assert train_vae.main(arguments) == 0
+    assert weights.read_bytes() == written, "resumed from the last checkpoint"
+    assert train_vae.main([*arguments, "--seed", "1"]) == 1
+    assert "--seed: was 0, is 1" in capsys.readouterr().err
+
+
+def test_the_command_refuses_a_crop_that_is_larger_than_a_glyph(capsys):
+    with pytest.raises(SystemExit):
+        train_vae.main(["--crop", "136"])
+    assert "--crop 136: must be" in capsys.readouterr().err

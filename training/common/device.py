@@ -25,7 +25,8 @@ def autocast(device: torch.device) -> AbstractContextManager[None]:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name. Raises UserError where a GPU is asked for and not there."""
+    """The device of a setting `cpu`, `cuda` or `auto`. Raises UserError where a GPU is asked for and not there."""
     if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: no CUDA GPU can be used here. Leave the flag out to use the CPU.")
+        raise UserError("--device cuda: no CUDA GPU can be used here (torch.cuda.is_available() is false). "
+                        "Leave the flag out to use the CPU.")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

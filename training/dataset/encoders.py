@@ -19,8 +19,8 @@ from common.quiet import known_noise_off
 from dataset.images import load_image
 from dataset.record_store import RecordStore
 from dataset.rows import Row
+from models.families import encode_prompts
 from models.pipelines import module_hash
-from models.text import encode_prompts
 
 with known_noise_off():
     from diffusers import AutoencoderKL, StableDiffusionPipeline

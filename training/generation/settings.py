@@ -14,7 +14,7 @@ from PIL import Image
 from common.quiet import known_noise_off
 from dataset.captions import words_alone
 from generation.sampling import GUIDANCE_SCALE, GUIDED_FRACTION, batch_size_for, sample, use_fast_sampler
-from models.text import encode_prompts
+from models.families import encode_prompts
 
 with known_noise_off():
     from diffusers import StableDiffusionPipeline

@@ -29,10 +29,10 @@ def hub_snapshot(repo: str, revision: str | None, download: bool = True) -> Path
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    wanted = {"repo_id": repo, "revision": revision, "allow_patterns": ["*.json", "*.txt", "*.safetensors"],
-              "ignore_patterns": ["*.non_ema*", "*.fp16.*", "safety_checker/*", "*/flax*", "v1-*", "*pruned*"]}
+    request = {"repo_id": repo, "revision": revision, "allow_patterns": ["*.json", "*.txt", "*.safetensors"],
+               "ignore_patterns": ["*.non_ema*", "*.fp16.*", "safety_checker/*", "*/flax*", "v1-*", "*pruned*"]}
     try:
-        folder = Path(snapshot_download(**wanted, local_files_only=True))
+        folder = Path(snapshot_download(**request, local_files_only=True))
         if (folder / "model_index.json").exists() and any(folder.glob("unet/*.safetensors")):
             return folder
     except LocalEntryNotFoundError:
@@ -50,7 +50,7 @@ def hub_snapshot(repo: str, revision: str | None, download: bool = True) -> Path
                         f"({type(error).__name__}). {ways_out}") from error
     if not any(name.startswith("unet/") and name.endswith(".safetensors") for name in names):
         raise ModelError(f"{repo}: " + NO_SAFETENSORS)
-    return Path(snapshot_download(**wanted)) if download else Path()
+    return Path(snapshot_download(**request)) if download else Path()
 
 
 NO_SAFETENSORS = ("has no safetensors weights, only pickles (.bin), which can run code when they are read. Convert it "

@@ -14,12 +14,12 @@ import torch
 
 from common.paths import TINY_DIR
 from common.quiet import known_noise_off
+from models.families import family_of
 from models.hub import NO_SAFETENSORS, ModelError, first_line, hub_snapshot
-from models.tiny import as_saved, load_tiny
+from models.tiny import load_tiny
 
 with known_noise_off():
     from diffusers import StableDiffusionPipeline
-    from transformers import BertModel
 
 
 def load_pipeline(name_or_path: str, revision: str | None = None) -> StableDiffusionPipeline:
@@ -49,8 +49,7 @@ def load_pipeline(name_or_path: str, revision: str | None = None) -> StableDiffu
     except Exception as error:  # whatever a broken folder makes the loaders raise
         raise ModelError(f"{name_or_path}: is no whole Stable Diffusion 1.x or 2.x pipeline "
                         f"({type(error).__name__}: {first_line(error)})") from error
-    if isinstance(pipeline.text_encoder, BertModel):
-        as_saved(pipeline.text_encoder)
+    family_of(pipeline).mend(pipeline)
     return pipeline
 
 

@@ -1,4 +1,4 @@
-"""The autoencoder of the embedded base: 128 px grey glyphs to 16x16x4 latents and back, from nothing.
+"""The autoencoder of the embedded base: 128 px grey glyphs to 16x16x4 latents and back, from scratch.
 
 Small because a glyph is simple: 2.6 M parameters draw it back with an L1 of about 0.006 on [-1, 1], to the eye the
 same. Trained on 64 px crops of whole glyphs (the network is convolutional but for one attention block in the middle,
@@ -7,24 +7,27 @@ and carries over to the whole picture); nothing is flipped.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+import tyro
 from tqdm import tqdm
 
 from common import checkpoints
 from common.device import autocast
 from common.errors import DivergenceError
+from common.files import appearing
 from common.quiet import known_noise_off
 from common.schedules import cosine, warm_up
 from common.seeds import Purpose, generator
+from common.settings import MAY_DIFFER, as_json, check_ranges, setting
 from common.stop_signals import StopSignals
+from dataset.captioned_folder import read_dataset
 from dataset.images import load_image
 from dataset.rows import Row
 from models.tiny import RESOLUTION, new_vae
@@ -37,18 +40,64 @@ with known_noise_off():
 class VaeConfig:
     """Settings of the autoencoder's training; the defaults need about 15 minutes on two cores."""
 
-    steps: int = 2600
+    steps: int = setting(2600, at_least=1)
     """Optimizer updates."""
-    batch_size: int = 32
+    batch_size: int = setting(32, at_least=1)
     """Crops an update."""
-    crop: int = 64
-    """Px, the side of a crop; a multiple of 8."""
-    learning_rate: float = 1.5e-3
+    crop: int = setting(64, above=0, at_most=RESOLUTION, multiple_of=8)
+    """Px, the side of a crop; a multiple of 8, 128 at most."""
+    learning_rate: float = setting(1.5e-3, above=0)
     """Peak; 100 steps of warm-up, then a cosine to zero."""
-    kl_weight: float = 3e-4
+    kl_weight: float = setting(3e-4, at_least=0)
     """Weight of the mean KL divergence a latent, in nats, beside the mean L1 a pixel."""
-    checkpointing_steps: int = 500
+    checkpointing_steps: int = setting(500, at_least=1, may_differ=True)
     """Updates between checkpoints."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their ranges. Raises ValueError naming the flag."""
+        check_ranges(self)
+
+
+@dataclass(frozen=True)
+class TrainVaeConfig:
+    """Settings of an autoencoder's training on a folder."""
+
+    train_data_dir: Path = Path("data/kanji")
+    """The dataset folder; its train/ is learned from and its test/, where it has one, is held out."""
+    output_dir: Path = Path("runs/vae")
+    """Where checkpoints and the result, vae/, are kept. The same command again resumes where it stopped."""
+    seed: int = setting(0, at_least=0)
+    """Seed of the first weights; everything random in step n is a function of (seed, n)."""
+    vae: tyro.conf.OmitArgPrefixes[VaeConfig] = field(default_factory=VaeConfig)
+    """How it is trained."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their ranges. Raises ValueError naming the flag."""
+        check_ranges(self)
+
+
+def write_vae(config: TrainVaeConfig, stop: StopSignals) -> Path:
+    """Train (or resume training) an autoencoder and write it as OUTPUT_DIR/vae, which is there only when it is whole.
+
+    Raises what train_on_folder raises.
+    """
+    vae = train_on_folder(config.train_data_dir, config.output_dir, config.vae, config.seed, stop)
+    with appearing(config.output_dir / "vae") as building:
+        vae.save_pretrained(building)
+    return config.output_dir / "vae"
+
+
+def train_on_folder(folder: Path, run_dir: Path, config: VaeConfig, seed: int, stop: StopSignals) -> AutoencoderKL:
+    """Train (or resume training) on a dataset folder's train split; prints the error on its test split.
+
+    Raises DatasetError, CheckpointError where `run_dir` is that of other settings, and what train_vae raises.
+    """
+    vae = train_vae(read_dataset(folder), run_dir, config, seed, stop)
+    if (folder / "test").is_dir():
+        held_out = read_dataset(folder, "test")
+        print(f"autoencoder: mean absolute error {reconstruction_error(vae, held_out):.4f} on [-1, 1] over "
+              f"{len(held_out)} held-out glyphs")
+    return vae
 
 
 def train_vae(rows: Sequence[Row], run_dir: Path, config: VaeConfig, seed: int, stop: StopSignals) -> AutoencoderKL:
@@ -66,7 +115,7 @@ def train_vae(rows: Sequence[Row], run_dir: Path, config: VaeConfig, seed: int, 
 
     def save() -> None:
         files = {"vae": dict(vae.state_dict()), "optimizer": checkpoints.optimizer_tensors(optimizer)}
-        checkpoints.save(run_dir, step, files, {"settings": _settings(config, seed)}, limit=2)
+        checkpoints.save(run_dir, step, files, {"settings": {**as_json(config), "seed": seed}}, limit=2)
 
     with tqdm(total=config.steps, initial=step, desc="autoencoder", unit="step") as bar, stop.deferred():
         while step < config.steps:
@@ -108,23 +157,23 @@ def _update(vae: AutoencoderKL, optimizer: torch.optim.Optimizer, glyphs: torch.
     return l1.item(), kl.item()
 
 
-def _losses(vae: AutoencoderKL, crops: torch.Tensor, draw: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def _losses(vae: AutoencoderKL, crops: torch.Tensor, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean L1 a pixel and mean KL a latent (nats) of a batch (B, 1, H, W) in [-1, 1]."""
     with autocast(torch.device("cpu")):
         posterior = vae.encode(crops).latent_dist
-        decoded = vae.decode(posterior.sample(generator=draw)).sample
+        decoded = vae.decode(posterior.sample(generator=rng)).sample
     kl = posterior.kl() / posterior.mean[0].numel()
     return F.l1_loss(decoded.float(), crops), kl.float().mean()
 
 
 def _crops(glyphs: torch.Tensor, config: VaeConfig, seed: int, step: int) -> torch.Tensor:
     """Random crops (B, 1, crop, crop) in [-1, 1] of random glyphs, drawn from (seed, step)."""
-    draw = generator(seed, step, Purpose.ROWS)
-    picks = torch.randint(len(glyphs), (config.batch_size,), generator=draw).tolist()
-    corners = torch.randint(RESOLUTION - config.crop + 1, (config.batch_size, 2), generator=draw).tolist()
+    rng = generator(seed, step, Purpose.ROWS)
+    indices = torch.randint(len(glyphs), (config.batch_size,), generator=rng).tolist()
+    corners = torch.randint(RESOLUTION - config.crop + 1, (config.batch_size, 2), generator=rng).tolist()
     size = config.crop
     return _to_unit(torch.stack([glyphs[i, :, y:y + size, x:x + size]
-                                 for i, (y, x) in zip(picks, corners, strict=True)]))
+                                 for i, (y, x) in zip(indices, corners, strict=True)]))
 
 
 def _read_glyphs(rows: Sequence[Row]) -> torch.Tensor:
@@ -163,15 +212,11 @@ def _learning_rate(step: int, config: VaeConfig) -> float:
     return config.learning_rate * warm_up(step, 100) * cosine(step / config.steps)
 
 
-def _settings(config: VaeConfig, seed: int) -> dict:
-    return json.loads(json.dumps({**asdict(config), "seed": seed}))
-
-
 def _resume(run_dir: Path, vae: AutoencoderKL, optimizer: torch.optim.Optimizer, config: VaeConfig, seed: int) -> int:
     found = checkpoints.latest(run_dir, warn=tqdm.write)
     if found is None:
         return 0
-    checkpoints.require_same_settings(found, _settings(config, seed))
+    checkpoints.require_same_settings(found, {**as_json(config, without=MAY_DIFFER), "seed": seed})
     vae.load_state_dict(found.tensors("vae"))
     checkpoints.load_optimizer_tensors(optimizer, found.tensors("optimizer"))
     return found.step

@@ -12,10 +12,9 @@ import torch
 from common.files import appearing, write_text
 from common.quiet import known_noise_off
 from common.stop_signals import StopSignals
-from dataset.captioned_folder import read_dataset
 from models.tiny import save_untrained
 from trainer import model_card
-from trainer.autoencoder import VaeConfig, reconstruction_error, train_vae
+from trainer.autoencoder import VaeConfig, train_on_folder
 from trainer.config import TrainConfig
 from trainer.presets import PRESETS
 from trainer.run import train
@@ -40,7 +39,7 @@ class BaseConfig:
     output_dir: Path = Path("runs/tiny-base")
     """Where both stages keep their runs."""
     seed: int = 0
-    """Seed of the first weights and of every draw."""
+    """Seed of the first weights and of everything random in a step."""
     vae: VaeConfig = field(default_factory=VaeConfig)
     """The autoencoder's settings."""
     unet: TrainConfig = field(default_factory=_unet_settings)
@@ -52,11 +51,7 @@ def autoencoder_stage(config: BaseConfig, stop: StopSignals) -> Path:
     base = config.output_dir / "base"
     if (base / "scheduler").is_dir():
         return base
-    rows = read_dataset(config.train_data_dir)
-    vae = train_vae(rows, config.output_dir / "vae", config.vae, config.seed, stop)
-    held_out = read_dataset(config.train_data_dir, "test")
-    print(f"autoencoder: mean absolute error {reconstruction_error(vae, held_out):.4f} on [-1, 1] over "
-          f"{len(held_out)} held-out glyphs")
+    vae = train_on_folder(config.train_data_dir, config.output_dir / "vae", config.vae, config.seed, stop)
     with appearing(base) as building:
         vae.save_pretrained(building / "vae")
         save_untrained(building, config.seed)

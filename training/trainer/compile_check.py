@@ -13,7 +13,7 @@ import torch
 
 from common.errors import UserError
 
-LARGEST_DIFFERENCE = 0.2  # of a weight's gradient, as a share of its norm; bf16 alone makes a few hundredths
+MAX_DIFFERENCE = 0.2  # of a weight's gradient, as a fraction of its norm; bf16 alone makes a few hundredths
 NEGLIGIBLE = 1e-4  # of the whole gradient's norm: below it a weight's own gradient is rounding
 
 
@@ -32,7 +32,7 @@ def refuse_other_gradients(loss_of: Callable[[torch.nn.Module], torch.Tensor], p
     whole = torch.stack([gradient.norm() for gradient in expected.values()]).norm()
     for name, gradient in expected.items():
         size = gradient.norm()
-        if size > NEGLIGIBLE * whole and (found[name] - gradient).norm() > LARGEST_DIFFERENCE * size:
+        if size > NEGLIGIBLE * whole and (found[name] - gradient).norm() > MAX_DIFFERENCE * size:
             raise CompileError(
                 f"--compile: on this machine the compiled UNet gives {name} another gradient than the plain one (norm "
                 f"{found[name].norm().item():.3g} for {size.item():.3g}), so it would learn something else. Leave "

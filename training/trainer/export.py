@@ -41,8 +41,8 @@ def save_pipeline(config: TrainConfig, unet: UNet2DConditionModel, provenance: d
         _save_lora(unet, config.output_dir / "lora")
     pipeline.unet = _plain_copy(unet, pipeline.unet)
     pipeline.unet.register_to_config(sample_size=config.resolution // pipeline.vae_scale_factor)  # what is drawn then
-    return write_folder(pipeline, DTYPES[config.save_precision], config.output_dir / "pipeline",
-                        model_card.text(config, provenance), grid)
+    return write_folder(pipeline, torch.float16, config.output_dir / "pipeline", model_card.text(config, provenance),
+                        grid)
 
 
 def write_folder(pipeline: StableDiffusionPipeline, dtype: torch.dtype, final: Path, card: str,

@@ -1,14 +1,12 @@
-"""One training run: its parts, the loop, and what happens at the steps where something is due."""
+"""One training run: the loop, and what happens at the steps where something is due."""
 
 from __future__ import annotations
 
 import json
 import math
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from copy import deepcopy
 from pathlib import Path
 
 import torch
@@ -18,28 +16,17 @@ from common import checkpoints
 from common.errors import UserError
 from common.files import write_text
 from common.quiet import known_noise_off
+from common.settings import as_json
 from common.stop_signals import Stopped, StopSignals
-from dataset.batch_plan import BatchPlan, PlanSettings
-from dataset.batches import Batch, Batches, Shard
-from dataset.cache import encode_rows
-from dataset.encoders import EncodingSettings
-from dataset.rows import Row, dataset_hash
-from dataset.sampling_weights import row_weights, timestep_weights, with_extra
-from models.pipelines import load_pipeline, module_hash
-from recogniser.judge import Judge
+from dataset.batches import Batch
 from trainer import export, hub
-from trainer.compile_check import refuse_other_gradients
-from trainer.config import TrainConfig, as_json
-from trainer.diffusion_loss import DiffusionLoss
-from trainer.resume import find_checkpoint
-from trainer.reward_loss import RewardLoss
-from trainer.run_folder import FINISHED, RunFolder, finished_facts, peak_memory_gb
-from trainer.sample_grid import Validation
-from trainer.train_state import PRECISIONS, TrainState
+from trainer.config import TrainConfig, result_settings
+from trainer.parts import Parts
+from trainer.progress import Window, mean_of
+from trainer.run_folder import FINISHED, RunFolder, peak_memory_gb
 
 with known_noise_off():
     from accelerate import Accelerator
-    from diffusers import StableDiffusionPipeline
 
 
 class TrainingError(UserError):
@@ -47,74 +34,28 @@ class TrainingError(UserError):
 
 
 class TrainingRun:
-    """One run: its parts, in the order in which `run_all` needs them."""
+    """One run, from where its parts are to its pipeline folder."""
 
-    def __init__(self, config: TrainConfig, accelerator: Accelerator, rows: Sequence[Row], run: RunFolder | None,
-                 stop: StopSignals, extra: Sequence[Row] = ()) -> None:
-        """Load the base, encode what the run will draw, and go back to the last checkpoint.
-
-        `run` is the open run folder in the main process and None in the others; `extra` are the rows to mix in.
-        """
-        weights = row_weights(rows, config.composed_fraction, config.frequent_kanji_weight,
-                              config.rare_component_exponent)
-        weights = with_extra(weights, len(extra), config.extra_fraction)
-        rows = [*rows, *extra]
-        self.config, self.accelerator, self.run, self.stop = config, accelerator, run, stop
-        self.device = accelerator.device
-        pipeline = load_pipeline(config.pretrained_model_name_or_path, config.revision)
-        self.provenance = {"dataset_sha256": dataset_hash(rows), "base_unet_sha256": module_hash(pipeline.unet),
-                      "processes": accelerator.num_processes, "reward_model_sha256": None}
-        self.reward_loss = None
-        if config.reward_model is not None:
-            reward_model = Judge.load(config.reward_model, dataset=None)
-            self.provenance["reward_model_sha256"] = reward_model.metadata["sha256"]
-            self.reward_loss = RewardLoss(pipeline.scheduler, pipeline.vae, reward_model, rows, self.device)
-        self.card_metadata = {**self.provenance, "kanji": any(row.metadata.get("literal") for row in rows)}
-        found = find_checkpoint(config, self.provenance, accelerator.print)
-
-        reference = None
-        if any(row.is_negative for row in rows):
-            reference = deepcopy(pipeline.unet).requires_grad_(False)
-            reference.to(self.device, PRECISIONS[config.mixed_precision])
-        self.loss = DiffusionLoss(pipeline.scheduler, config.snr_gamma, self.device, reference)
-        shard = Shard(config.train_batch_size, config.gradient_accumulation_steps, accelerator.process_index)
-        plan = PlanSettings(
-            config.seed, shard.batch_size * shard.accumulation_steps * accelerator.num_processes,
-            _latent_shape(pipeline, config.resolution), dropout=config.caption_dropout,
-            tag_fraction=config.stroke_tag_fraction, noise_offset=config.noise_offset,
-            single_component_fraction=config.single_component_fraction)
-        self.draws = BatchPlan(rows, plan, weights, timestep_weights(
-            self.loss.train_timesteps, config.timestep_bias_strategy, config.timestep_bias_portion,
-            config.timestep_bias_multiplier, config.timestep_bias_begin, config.timestep_bias_end))
-        encoded = encode_rows(
-            pipeline, rows, self.draws.required_captions(config.max_train_steps),
-            EncodingSettings(config.cache_dir, config.resolution, config.mixed_precision, self.device,
-                             config.cache_budget * 1e9))
-        self.batches = Batches(self.draws, encoded, pipeline.vae.config.scaling_factor, shard)
-        self.validation = Validation(pipeline, config, accelerator)
-        self.train_state = TrainState(pipeline.unet, config, accelerator)
-        self.step = self.saved = 0
-        if found is not None:
-            self.train_state.load(found)
-            self.step = self.saved = found.step
-            accelerator.print(f"resuming from {found.path}")
-        if self.train_state.compiled is not None:
-            self.check_compiled()
-        self.window: list[torch.Tensor] = []  # losses since the last report, not yet looked at
-        self.window_began = time.perf_counter()
+    def __init__(self, config: TrainConfig, accelerator: Accelerator, parts: Parts, folder: RunFolder | None,
+                 stop: StopSignals) -> None:
+        """`folder` is the open run folder in the main process and None in the others."""
+        self.config, self.accelerator, self.folder, self.stop = config, accelerator, folder, stop
+        self.parts, self.train_state = parts, parts.train_state
+        self.step = self.saved = parts.step
+        self.window = Window()
 
     def run_all(self) -> Path:
         """Train to the last step, saving and sampling on the way; on a signal, save and raise Stopped."""
-        if self.run is not None:
-            self.run.write_settings(self.config, self.provenance)
-            self.run.open_reports(self.step, self.config.report_to == "tensorboard")
+        if self.folder is not None:
+            self.folder.write_settings(self.config, self.parts.provenance)
+            self.folder.open_reports(self.step, self.config.report_to == "tensorboard")
         several = self.accelerator.num_processes > 1  # these stop together, at a step that they agree on
         try:
             with self.stop.deferred() if several else nullcontext():
                 self.loop()
                 return self.finish()
         except Stopped:
-            if self.window:
+            if self.window.losses:
                 self.measure()
             self.save()
             self.accelerator.print(f"{checkpoints.checkpoint_name(self.step)} is saved in {self.config.output_dir}",
@@ -122,15 +63,15 @@ class TrainingRun:
             raise
 
     def loop(self) -> None:
-        """The algorithm: draw, predict, weigh, update; and now and then report, save and look."""
+        """The algorithm: take a batch, learn from it; and now and then report, save and sample."""
         config = self.config
-        self.window_began = time.perf_counter()
+        self.window.restart()
         with (self.upcoming() as batches,
               tqdm(total=config.max_train_steps, initial=self.step, desc="training", unit="step",
-                   disable=self.run is None) as bar):
+                   disable=self.folder is None) as bar):
             while self.step < config.max_train_steps:
                 with self.stop.deferred():
-                    self.window.append(self.train_step(next(batches)))
+                    self.window.losses.append(self.train_step(next(batches)))
                     self.step += 1
                 bar.update()
                 if self.is_due(config.logging_steps) or self.step == config.max_train_steps:
@@ -144,7 +85,7 @@ class TrainingRun:
     @contextmanager
     def upcoming(self) -> Iterator[Iterator[list[Batch]]]:
         """The batches from this step on. Take them in a deferred section: a signal must not break into their locks."""
-        batches = self.batches.from_step(self.step, self.config.max_train_steps)
+        batches = self.parts.batches.from_step(self.step, self.config.max_train_steps)
         try:
             yield batches
         finally:
@@ -152,40 +93,20 @@ class TrainingRun:
                 batches.close()
 
     def train_step(self, batches: Sequence[Batch]) -> torch.Tensor:
-        """One update; returns its mean loss, on the device, not yet looked at."""
+        """One update; returns its loss and that of each term, (1 + terms,), on the device, not yet synchronised."""
         losses = []
         for batch in batches:
             with self.train_state.accumulate(last=batch is batches[-1]):
                 with self.accelerator.autocast():
-                    loss = self.loss(self.train_state.forward, batch.latents, batch.noise, batch.timesteps,
-                                     batch.prompt_embeds, batch.negative)
-                    if self.reward_loss is not None and len(batch.reward_indices):
-                        loss = loss.index_add(0, batch.reward_indices, self.look(batch))
+                    terms = [term.weight * term(self.train_state.forward, batch) for term in self.parts.terms]
+                    loss = sum(terms)
                 self.accelerator.backward(loss.mean() / len(batches))
-            losses.append(loss.detach().mean())
-        loss = torch.stack(losses).mean()
-        if self.device.type == "cpu":  # where looking costs nothing; on a GPU `check` looks before anything is saved
-            self.check([loss], self.step + 1)
+            losses.append(torch.stack([one.detach().mean() for one in (loss, *terms)]))
+        losses = mean_of(losses)
+        if self.accelerator.device.type == "cpu":  # a GPU would be waited for: `check` comes before anything is saved
+            self.check([losses], self.step + 1)
         self.norm = self.train_state.update(self.step)
-        return loss
-
-    def look(self, batch: Batch) -> torch.Tensor:
-        """The recogniser's weighted loss of those of the batch's pictures that it looks at, fp32 (L,)."""
-        of = batch.reward_indices
-        return self.config.reward_weight * self.reward_loss(
-            self.train_state.unet, batch.latents[of], batch.noise[of], batch.timesteps[of], batch.prompt_embeds[of],
-            batch.rows, batch.strokes, batch.distortions)
-
-    def check_compiled(self) -> None:
-        """Raise CompileError where the compiled UNet would not learn what the plain one does."""
-        batch = self.batches.at(self.step)[0]
-
-        def loss_of(network: torch.nn.Module) -> torch.Tensor:
-            with self.accelerator.autocast():
-                return self.loss(network, batch.latents, batch.noise, batch.timesteps, batch.prompt_embeds,
-                                 batch.negative).mean()
-
-        refuse_other_gradients(loss_of, self.train_state.unet, self.train_state.compiled, self.train_state.trained)
+        return losses
 
     def is_due(self, every: int) -> bool:
         """Whether something that is done every so many updates is due now; 0 is never."""
@@ -194,22 +115,24 @@ class TrainingRun:
     def measure(self) -> dict[str, str]:
         """Wait for the device, check and report the losses since the last time; returns them for the progress bar."""
         with self.stop.deferred():
-            self.check(self.window, self.step)
-            mean = self.accelerator.reduce(torch.stack(self.window).mean(), "mean").item()
-            rate = len(self.window) * self.draws.settings.size / (time.perf_counter() - self.window_began)
-            if self.run is not None:
-                self.run.report(self.step, {
-                    "loss": mean, "learning_rate": self.train_state.optimizers.learning_rate,
+            self.check(self.window.losses, self.step)
+            loss, *terms = self.accelerator.reduce(mean_of(self.window.losses), "mean").tolist()
+            rate = self.window.updates_per_second() * self.parts.plan.settings.size
+            if self.folder is not None:
+                by_name = {f"loss/{term.name}": mean for term, mean in zip(self.parts.terms, terms, strict=True)}
+                self.folder.report(self.step, {
+                    "loss": loss, **by_name, "learning_rate": self.train_state.optimizers.learning_rate,
                     "gradient_norm": self.norm.item(), "images_per_s": round(rate, 2),
-                    "peak_memory_gb": round(peak_memory_gb(self.device), 3)})
-            self.window, self.window_began = [], time.perf_counter()
-        return {"loss": f"{mean:.4f}", "images": f"{rate:.1f}/s"}
+                    "peak_memory_gb": round(peak_memory_gb(self.accelerator.device), 3)})
+            self.window.restart()
+        return {"loss": f"{loss:.4f}", "images": f"{rate:.1f}/s"}
 
     def check(self, losses: Sequence[torch.Tensor], last_step: int) -> None:
-        """Raise TrainingError where one of the losses up to `last_step` (updates begun) is not finite."""
-        for begun, loss in zip(range(last_step, 0, -1), reversed(torch.stack(list(losses)).tolist()), strict=False):
+        """Raise TrainingError where one of the losses (1 + terms,) up to `last_step` (updates begun) is not finite."""
+        totals = torch.stack(list(losses))[:, 0].tolist()
+        for begun, loss in zip(range(last_step, 0, -1), reversed(totals), strict=False):
             if not math.isfinite(loss):
-                rows = self.draws[begun - 1].rows.unique().tolist()
+                rows = self.parts.plan[begun - 1].rows.unique().tolist()
                 raise TrainingError(
                     f"the loss of step {begun} is {loss}; its update was not made. It drew the rows "
                     f"{', '.join(map(str, rows[:16]))}{', ...' if len(rows) > 16 else ''}. The last checkpoint is that "
@@ -219,12 +142,12 @@ class TrainingRun:
         """Write the checkpoint of this step, by the main process, where there is none yet."""
         if self.saved == self.step:
             return
-        with self.stop.deferred(), self.paused():
-            if self.window:
-                self.check(self.window, self.step)
-            if self.run is not None:
-                facts = {"settings": as_json(self.config), **self.provenance, **self.train_state.manifest()}
-                checkpoints.save(self.run.path, self.step, self.train_state.files(), facts,
+        with self.stop.deferred(), self.window.paused():
+            if self.window.losses:
+                self.check(self.window.losses, self.step)
+            if self.folder is not None:
+                manifest = {"settings": as_json(self.config), **self.parts.provenance, **self.train_state.manifest()}
+                checkpoints.save(self.folder.path, self.step, self.train_state.files(), manifest,
                                  self.config.checkpoints_total_limit)
             self.saved = self.step
             self.accelerator.wait_for_everyone()
@@ -232,12 +155,12 @@ class TrainingRun:
     def draw_samples(self) -> Path | None:
         """Draw the sample grid with the averaged weights, by the main process; a signal ends it between two steps."""
         path = None
-        with self.stop.deferred(), self.paused():
-            if self.run is not None:
+        with self.stop.deferred(), self.window.paused():
+            if self.folder is not None:
                 alone = self.accelerator.num_processes == 1
                 with self.train_state.averaged() as unet:
-                    grid = self.validation.grid(unet, on_step=self.stop.check if alone else lambda: None)
-                path = self.run.save_grid(self.step, grid)
+                    grid = self.parts.sample_grid.grid(unet, on_step=self.stop.check if alone else lambda: None)
+                path = self.folder.save_grid(self.step, grid)
             self.accelerator.wait_for_everyone()
         return path
 
@@ -245,12 +168,12 @@ class TrainingRun:
         """Save the last checkpoint, grid and pipeline with its card, publish them, and mark the run as complete."""
         self.save()
         grid = self.draw_samples()
-        if self.run is not None:
+        if self.folder is not None:
             with self.stop.deferred(), self.train_state.averaged() as unet:
-                pipeline_dir = export.save_pipeline(self.config, unet, self.card_metadata, grid)
+                pipeline_dir = export.save_pipeline(self.config, unet, self.parts.card_metadata, grid)
             print(f"pipeline: {pipeline_dir}\nsamples:  {grid}")
-            hub.push(self.config, self.card_metadata)
-            write_text(self.run.path / FINISHED, json.dumps(finished_facts(self.config), indent=1) + "\n")
+            hub.push(self.config, self.parts.card_metadata)
+            write_text(self.folder.path / FINISHED, json.dumps(result_settings(self.config), indent=1) + "\n")
         self.accelerator.wait_for_everyone()
         return self.config.output_dir / "pipeline"
 
@@ -260,29 +183,8 @@ class TrainingRun:
         A signal that comes in while they ask each other is kept for the next time.
         """
         if self.accelerator.num_processes > 1:
-            number = torch.tensor(self.stop.received or 0, device=self.device)
+            number = torch.tensor(self.stop.received or 0, device=self.accelerator.device)
             torch.distributed.all_reduce(number, torch.distributed.ReduceOp.MAX)
             if agreed := int(number.item()):
                 self.stop.received = agreed
                 self.stop.check()
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Leave the time that this takes out of images/s."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.window_began += time.perf_counter() - began
-
-
-def _latent_shape(pipeline: StableDiffusionPipeline, resolution: int) -> tuple[int, int, int]:
-    """Channels and sides of a latent. Raises TrainingError where base and resolution do not go together."""
-    channels, factor = pipeline.vae.config.latent_channels, pipeline.vae_scale_factor
-    if resolution % factor:
-        raise TrainingError(f"--resolution {resolution}: must be a multiple of {factor}, which this base's VAE makes "
-                            "one latent of")
-    if pipeline.unet.config.in_channels != channels:
-        raise TrainingError(f"the base's UNet takes {pipeline.unet.config.in_channels} channels and its VAE has "
-                            f"{channels}: an inpainting or depth base is not trained here")
-    return channels, resolution // factor, resolution // factor

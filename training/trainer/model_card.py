@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import shlex
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from common.paths import TINY_DIR
 from generation.sampling import GUIDED_FRACTION
-from trainer.config import TrainConfig, as_json
+from trainer.config import TrainConfig, public_settings
 
 TEMPLATES = Path(__file__).with_name("templates")
 _SOURCES = """\
@@ -102,14 +102,8 @@ python training/train_text_to_image.py --preset tiny --output_dir runs/tiny-long
 
 def grid_caption(config: TrainConfig) -> str:
     """What the sample grid shows, in words."""
-    return (f"{', '.join(config.validation_prompts)}: seeds 0, 1, 2, ..., {config.num_inference_steps} steps, guidance "
+    return (f"{', '.join(config.validation_prompts)}: seed 0, {config.num_inference_steps} steps, guidance "
             f"{config.guidance_scale:g} in the first {GUIDED_FRACTION:.0%} of them, nothing picked.")
-
-
-def public_settings(config: TrainConfig) -> dict[str, Any]:
-    """The settings that others may read: all but those that hold a path, and the base, which may be one."""
-    private = {field.name for field in fields(config) if "Path" in str(field.type)} | {"pretrained_model_name_or_path"}
-    return {name: value for name, value in as_json(config).items() if name not in private}
 
 
 def local_name(folder: Path, *parts: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -15,8 +15,7 @@ from trainer.config import TrainConfig
 with known_noise_off():
     from accelerate import Accelerator
 
-# First and last layers and the timestep's embedding are AdamW's even where Muon is asked for, as Muon's author has it.
-ADAMW_LAYERS = ("conv_in.", "conv_out.", "time_embedding.")
+MUON_MOMENTUM = 0.95  # the decay of its momentum, as Muon's author has it
 
 
 class Optimizers:
@@ -27,12 +26,15 @@ class Optimizers:
     scaled to the size of AdamW's updates (arXiv 2502.16982), so that one learning rate serves both.
     """
 
-    def __init__(self, weights: Mapping[str, torch.nn.Parameter], config: TrainConfig,
-                 accelerator: Accelerator) -> None:
-        """Take the trained weights by name, on their device; Muon's must lie in memory as matrices do."""
+    def __init__(self, weights: Mapping[str, torch.nn.Parameter], is_matrix: Callable[[str, torch.Tensor], bool],
+                 config: TrainConfig, accelerator: Accelerator) -> None:
+        """Take the trained weights by name, on their device.
+
+        Under Muon those of which `is_matrix` says so are Muon's, which must lie in memory as matrices do.
+        """
         self.weights, self.accelerator = list(weights.values()), accelerator
         kernels = {name: weight for name, weight in weights.items()
-                   if config.optimizer == "muon" and weight.ndim >= 2 and not name.startswith(ADAMW_LAYERS)}
+                   if config.optimizer == "muon" and is_matrix(name, weight)}
         self.adamw = torch.optim.AdamW(
             [weight for name, weight in weights.items() if name not in kernels], lr=config.learning_rate,
             betas=(config.adam_beta1, config.adam_beta2), weight_decay=config.adam_weight_decay,
@@ -43,7 +45,7 @@ class Optimizers:
         muon = torch.optim.Muon if has_bf16(accelerator.device) else _Fp32Muon
         self.muon = muon(
             [matrix for _, matrix in self.matrices], lr=config.learning_rate, weight_decay=config.adam_weight_decay,
-            momentum=config.muon_momentum, adjust_lr_fn="match_rms_adamw") if kernels else None
+            momentum=MUON_MOMENTUM, adjust_lr_fn="match_rms_adamw") if kernels else None
 
     @property
     def learning_rate(self) -> float:

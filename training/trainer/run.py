@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from common.device import has_bf16
+from common.device import choose_device, has_bf16
 from common.quiet import known_noise_off
 from common.stop_signals import StopSignals
 from dataset.captioned_folder import read_dataset, without_prompts
@@ -16,6 +16,7 @@ from dataset.rows import Row
 from trainer import hub
 from trainer.config import TrainConfig, with_epochs
 from trainer.loop import TrainingError, TrainingRun
+from trainer.parts import build_parts
 from trainer.run_folder import RunFolder, is_finished
 
 with known_noise_off():
@@ -33,13 +34,14 @@ def train(config: TrainConfig, stop: StopSignals) -> Path:
         print(f"{config.output_dir} is complete: {config.output_dir / 'pipeline'}")
         return config.output_dir / "pipeline"
     accelerator = make_accelerator(config)
-    run = RunFolder(config.output_dir) if accelerator.is_main_process else None
+    folder = RunFolder(config.output_dir) if accelerator.is_main_process else None
     try:
-        if run is not None:
+        if folder is not None:
             hub.check(config)
         rows, extra = _read_rows(config, accelerator.is_main_process)
         config = with_epochs(config, len(rows) + len(extra), accelerator.num_processes)
-        return TrainingRun(config, accelerator, rows, run, stop, extra).run_all()
+        parts = build_parts(config, accelerator, rows, extra)
+        return TrainingRun(config, accelerator, parts, folder, stop).run_all()
     except OSError as error:
         raise TrainingError(f"{error}. Whole checkpoints are untouched; the same command resumes from the last "
                             "one.") from error
@@ -51,8 +53,8 @@ def train(config: TrainConfig, stop: StopSignals) -> Path:
             "--gradient_accumulation_steps by the same factor, which learns the same, add --gradient_checkpointing, "
             "lower --cache_budget, or train a LoRA with --lora_rank 8.") from error
     finally:
-        if run is not None:
-            run.close()
+        if folder is not None:
+            folder.close()
 
 
 def _read_rows(config: TrainConfig, progress: bool) -> tuple[list[Row], list[Row]]:
@@ -65,18 +67,18 @@ def _read_rows(config: TrainConfig, progress: bool) -> tuple[list[Row], list[Row
 
 
 def with_precision(config: TrainConfig) -> TrainConfig:
-    """The same settings with the precision that `auto` stands for here, so that a run keeps it wherever it is resumed."""
+    """The settings with the precision that `auto` stands for here, so that a run keeps it wherever it is resumed.
+
+    Raises UserError where a GPU is asked for and not there.
+    """
     if config.mixed_precision != "auto":
         return config
-    return replace(config, mixed_precision="bf16" if has_bf16(torch.device(device_type(config))) else "no")
+    return replace(config, mixed_precision="bf16" if has_bf16(choose_device(config.device)) else "no")
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
-    """The processes and the device. Raises TrainingError where a GPU is asked for and not there."""
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("--device cuda: no CUDA GPU can be used here (torch.cuda.is_available() is false). "
-                            "Leave the flag out to train on the CPU.")
-    on_cpu = device_type(config) == "cpu"
+    """The processes and the device. Raises UserError where a GPU is asked for or needed and not there."""
+    on_cpu = choose_device(config.device).type == "cpu"
     if on_cpu and config.mixed_precision == "fp16":
         raise TrainingError("--mixed_precision fp16 needs a CUDA GPU; on a CPU use bf16 or no")
     torch.backends.cudnn.benchmark = not config.deterministic
@@ -86,11 +88,6 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     else:
         torch.set_float32_matmul_precision("high")
     return Accelerator(mixed_precision=config.mixed_precision, cpu=on_cpu)
-
-
-def device_type(config: TrainConfig) -> str:
-    """`cpu` or `cuda`, as the settings say and as this machine has it."""
-    return "cpu" if config.device == "cpu" or not torch.cuda.is_available() else "cuda"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

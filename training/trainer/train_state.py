@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
 from common import checkpoints
 from common.quiet import known_noise_off
+from models.families import Family
 from trainer.config import TrainConfig
 from trainer.learning_rate import learning_rate
 from trainer.optimizers import Optimizers
@@ -16,35 +17,26 @@ from trainer.optimizers import Optimizers
 with known_noise_off():
     from accelerate import Accelerator
     from diffusers import UNet2DConditionModel
-    from diffusers.models.attention_processor import AttnProcessor
     from diffusers.training_utils import EMAModel, cast_training_params
 
-LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")  # the attention's projections, as diffusers' LoRA script has them
-# Up to here a CPU trains faster with attention as two products and a softmax than with torch's fused one, which is made
-# for long sequences: the embedded base's step by a quarter. Their matrix grows with the side's fourth power.
-PLAIN_ATTENTION_RESOLUTION = 256
 PRECISIONS = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class TrainState:
     """A UNet with all that its training changes."""
 
-    def __init__(self, unet: UNet2DConditionModel, config: TrainConfig, accelerator: Accelerator) -> None:
+    def __init__(self, unet: UNet2DConditionModel, family: Family, config: TrainConfig,
+                 accelerator: Accelerator) -> None:
         """Prepare `unet` for training on the accelerator's device; trained weights are kept in fp32."""
         self.config, self.accelerator, self.unet = config, accelerator, unet
         unet.requires_grad_(config.lora_rank is None)
         if config.lora_rank is not None:
-            _add_lora(unet, config)
-        on_gpu = accelerator.device.type == "cuda"
-        # Convolutions are faster so on a GPU, on a CPU a tenth slower; Muon needs kernels that lie as matrices do.
-        layout = torch.channels_last if on_gpu and config.optimizer != "muon" else torch.preserve_format
-        unet.to(accelerator.device, memory_format=layout).train()
-        if not on_gpu and config.resolution <= PLAIN_ATTENTION_RESOLUTION:
-            unet.set_attn_processor(AttnProcessor())
+            _add_lora(unet, family.lora_targets, config)
+        family.prepare(unet, accelerator.device, config.resolution, as_matrices=config.optimizer == "muon")
         if config.gradient_checkpointing:
             unet.enable_gradient_checkpointing()
         self.trained = {name: weight for name, weight in unet.named_parameters() if weight.requires_grad}
-        self.optimizers = Optimizers(self.trained, config, accelerator)
+        self.optimizers = Optimizers(self.trained, family.is_matrix, config, accelerator)
         self.ema = EMAModel(self.trained.values(), decay=config.ema_decay) if config.use_ema else None
         self.compiled = torch.compile(unet) if config.compile else None
         self.forward = self._wrapped()
@@ -54,7 +46,7 @@ class TrainState:
         return nullcontext() if last or self.accelerator.num_processes == 1 else self.forward.no_sync()
 
     def update(self, step: int) -> torch.Tensor:
-        """Apply the gathered gradients as update number `step`; returns the gradients' norm, on the device.
+        """Apply the accumulated gradients as update number `step`; returns the gradients' norm, on the device.
 
         Where that is not finite the update changes nothing.
         """
@@ -75,17 +67,17 @@ class TrainState:
     def averaged(self) -> Iterator[UNet2DConditionModel]:
         """The UNet in evaluation with its averaged weights; the ones in training come back afterwards.
 
-        The two change places, so no memory is needed. Not to be broken into by a signal: defer it around this.
+        The two are swapped, so no memory is needed. Not to be broken into by a signal: defer it around this.
         """
-        self._change_places()
+        self._swap()
         self.unet.eval()
         try:
             yield self.unet
         finally:
             self.unet.train()
-            self._change_places()
+            self._swap()
 
-    def _change_places(self) -> None:
+    def _swap(self) -> None:
         for shadow, weight in zip(self.ema.shadow_params if self.ema else (), self.trained.values(), strict=False):
             shadow.data, weight.data = weight.data, shadow.data
 
@@ -108,10 +100,10 @@ class TrainState:
         if not weights.keys() == averages.keys() == self.trained.keys():
             raise checkpoints.CheckpointError(f"{checkpoint.path}: holds other weights than this base has")
         with torch.no_grad():
-            for number, (name, weight) in enumerate(self.trained.items()):
+            for index, (name, weight) in enumerate(self.trained.items()):
                 weight.copy_(weights[name])
                 if self.ema is not None:
-                    self.ema.shadow_params[number].copy_(averages[name])
+                    self.ema.shadow_params[index].copy_(averages[name])
         self.optimizers.load(moments)
         if self.ema is not None:
             self.ema.optimization_step = checkpoint.step
@@ -128,7 +120,7 @@ class TrainState:
         return forward
 
 
-def _add_lora(unet: UNet2DConditionModel, config: TrainConfig) -> None:
+def _add_lora(unet: UNet2DConditionModel, targets: Sequence[str], config: TrainConfig) -> None:
     """Add the adapter in fp32 to a base that is kept in the precision of the arithmetic: it is never updated."""
     from peft import LoraConfig
 
@@ -137,5 +129,5 @@ def _add_lora(unet: UNet2DConditionModel, config: TrainConfig) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)  # the adapter's first weights are part of the run
         unet.add_adapter(LoraConfig(r=config.lora_rank, lora_alpha=config.lora_rank, init_lora_weights="gaussian",
-                                    target_modules=list(LORA_TARGETS)))
+                                    target_modules=list(targets)))
     cast_training_params(unet, torch.float32)

@@ -1,20 +1,23 @@
-"""The recogniser's loss draws on as the base's scheduler says, and its gradient makes better drawings."""
+"""The reward loss samples as the base's scheduler says, and its gradient makes better images."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from diffusers import DDPMScheduler
+from diffusers import AutoencoderKL, DDPMScheduler, SchedulerMixin
 
 from dataset.rows import Row
+from models.families import StableDiffusion
+from models.noise_schedule import NoiseSchedule
 from models.pipelines import load_pipeline
 from recogniser.judge import Judge
 from recogniser_fixtures import save_judge
-from trainer.reward_loss import MARGIN, RewardLoss
-from training_fixtures import save_base
+from trainer.reward_loss import MARGIN, Predict, RewardTerm, ended_latents
+from training_fixtures import batch_of, save_base
 
 CPU = torch.device("cpu")
 TIMESTEPS = torch.tensor([300, 450, 690])
@@ -46,9 +49,10 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
     return Judge.load(save_judge(tmp_path_factory.mktemp("judge"), sharpness=30.0), dataset=None)
 
 
-def inputs() -> tuple[torch.Tensor, ...]:
+def samples() -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
-    return torch.randn(3, 4, 16, 16), torch.randn(3, 4, 16, 16), TIMESTEPS, torch.randn(3, 77, 48)
+    return {"latents": torch.randn(3, 4, 16, 16), "noise": torch.randn(3, 4, 16, 16), "timesteps": TIMESTEPS,
+            "prompt_embeds": torch.randn(3, 77, 48)}
 
 
 def row(*elements: str, kind: str = "drawn") -> Row:
@@ -56,89 +60,99 @@ def row(*elements: str, kind: str = "drawn") -> Row:
 
 
 ROWS = [row(), row("口"), row("口", "十"), row("𠮷")]
-WHICH, UNASKED = torch.zeros(3, dtype=torch.int64), torch.zeros(3, dtype=torch.int64)  # rows and strokes
+FIRST = (0, 0, 0)  # the row of each sample
 
 
-def draw() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
+def term(scheduler: SchedulerMixin, vae: AutoencoderKL, judge: Judge, rows: list[Row]) -> RewardTerm:
+    return RewardTerm(StableDiffusion(), NoiseSchedule(scheduler, CPU), vae, judge, rows, 0.2, CPU)
+
+
+def predict(oracle: Oracle) -> Predict:
+    return partial(StableDiffusion().predict, oracle)
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
-def test_a_perfect_prediction_gives_the_drawing_back_and_its_reading_is_the_loss(
+def test_a_perfect_prediction_gives_the_image_back_and_its_reading_is_the_loss(
         base: Path, judge: Judge, prediction_type: str) -> None:
-    latents, noise, timesteps, text = inputs()
+    given, own = samples(), torch.ones(3, dtype=torch.bool)
+    latents = given["latents"]
     scheduler = DDPMScheduler(prediction_type=prediction_type, beta_schedule="scaled_linear")
-    vae = load_pipeline(str(base)).vae
-    oracle = Oracle(latents, scheduler)
-    loss = RewardLoss(scheduler, vae, judge, ROWS, CPU)
-    own = torch.ones(3, dtype=torch.bool)
-    assert torch.allclose(loss._drawn(oracle, latents, noise, timesteps, text, own), latents, atol=1e-3)
+    vae, oracle = load_pipeline(str(base)).vae, Oracle(latents, scheduler)
+    ended = ended_latents(predict(oracle), NoiseSchedule(scheduler, CPU), **given, is_own=own)
+    assert torch.allclose(ended, latents, atol=1e-3)
     assert oracle.times == [[300, 450, 690], [186, 279, 427], [84, 126, 193]]
 
+    loss = term(scheduler, vae, judge, ROWS)
     with torch.no_grad():
         pictures = vae.decode(latents / vae.config.scaling_factor).sample.mean(1, keepdim=True)
         ink = F.interpolate(((1.0 - pictures) / 2).clamp(0, 1), (64, 64), mode="area")
         seen = judge.network(ink)
-        given = loss(oracle, latents, noise, timesteps, text, WHICH, UNASKED, draw())
+        plain = loss(oracle, batch_of(**given, rows=FIRST))
         least = F.softplus(MARGIN - seen.well_formed)  # this judge's threshold is a logit of 0
-    assert given.shape == (3,) and (given > least - 1e-3).all() and (given < least + 2.0).all()
+    assert plain.shape == (3,) and (plain > least - 1e-3).all() and (plain < least + 2.0).all()
 
     with torch.no_grad():
-        asked = torch.tensor([0, 30, 30])
-        off = loss(oracle, latents, noise, timesteps, text, WHICH, asked, draw()) - given
-        missing = loss(oracle, latents, noise, timesteps, text, torch.tensor([1, 2, 3]), UNASKED, draw()) - given
-    assert torch.allclose(off, 0.3 * (asked > 0) * ((seen.expected_strokes() - 30).abs() - 0.5), atol=1e-2)
+        error = loss(oracle, batch_of(**given, rows=FIRST, strokes=(0, 30, 30))) - plain
+        missing = loss(oracle, batch_of(**given, rows=(1, 2, 3))) - plain
+    asked = torch.tensor([0, 1, 1])
+    assert torch.allclose(error, 0.3 * asked * ((seen.expected_strokes() - 30).abs() - 0.5), atol=1e-2)
 
-    shares, classes = seen.parts.softmax(-1), judge.vocabulary.classes()
-    found = {element: torch.log(1.0 - (1.0 - shares[:, :, classes[element]]).prod(-1) + 1e-4) for element in "口十"}
+    probabilities, classes = seen.parts.softmax(-1), judge.vocabulary.classes()
+    found = {element: torch.log(1.0 - (1.0 - probabilities[:, :, classes[element]]).prod(-1) + 1e-4)
+             for element in "口十"}
     expected = torch.stack([-found["口"][0], -found["口"][1] - found["十"][1], torch.zeros(())])
     assert torch.allclose(missing, expected, atol=2e-2)  # of the third row nothing is known
 
     named = [Row(Path("1.png"), "", ("mouth",), {"kind": "drawn", "components": [
         {"element": element, "meaning": "mouth"}]}) for element in "口十"]
-    alike = RewardLoss(scheduler, vae, judge, named, CPU)
     with torch.no_grad():
-        either = alike(oracle, latents, noise, timesteps, text, torch.tensor([0, 1, 0]), UNASKED, draw()) - given
-    absent = (1.0 - shares[:, :, [classes["口"], classes["十"]]].sum(-1)).prod(-1)
+        either = term(scheduler, vae, judge, named)(oracle, batch_of(**given, rows=(0, 1, 0))) - plain
+    absent = (1.0 - probabilities[:, :, [classes["口"], classes["十"]]].sum(-1)).prod(-1)
     assert torch.allclose(either, -torch.log(1.0 - absent + 1e-4), atol=2e-2)  # any component of the name will do
 
 
-def test_what_is_no_own_drawing_is_begun_from_pure_noise_and_its_picture_is_not_looked_at(base: Path,
-                                                                                          judge: Judge) -> None:
-    latents, noise, timesteps, text = inputs()
+def test_samples_that_are_not_scored_cost_nothing(base: Path, judge: Judge) -> None:
+    pipeline = load_pipeline(str(base))
+    loss = term(pipeline.scheduler, pipeline.vae, judge, ROWS)
+    some = loss(pipeline.unet, batch_of(**samples(), rows=FIRST[:2]))
+    assert (some[:2] > 0).all() and some[2] == 0
+    none = loss(pipeline.unet, batch_of(**samples()))
+    assert not none.any() and not none.requires_grad
+
+
+def test_what_is_no_own_sample_is_begun_from_pure_noise_and_its_picture_is_not_used(base: Path, judge: Judge) -> None:
+    given = samples()
+    latents = given["latents"]
+    given["latents"] = torch.full_like(latents, torch.nan)
     scheduler = DDPMScheduler(prediction_type="v_prediction", beta_schedule="scaled_linear")
-    oracle = Oracle(latents[1:], scheduler)
-    loss = RewardLoss(scheduler, load_pipeline(str(base)).vae, judge, ROWS, CPU)
-    nothing, is_own = torch.full_like(latents, torch.nan), torch.tensor([True, False, False])
+    schedule, oracle = NoiseSchedule(scheduler, CPU), Oracle(latents[1:], scheduler)
     with pytest.raises(RuntimeError, match="size of tensor"):  # this oracle knows the two alone; then all three follow
-        loss._drawn(oracle, nothing, noise, timesteps, text, is_own)
+        ended_latents(predict(oracle), schedule, **given, is_own=torch.tensor([True, False, False]))
     assert oracle.times[:5] == [[999, 999], [889, 937], [779, 875], [669, 813], [559, 751]]
     assert oracle.times[5] == [300, 450, 690]
 
     oracle = Oracle(latents, scheduler)
-    others = torch.zeros(3, dtype=torch.bool)
-    drawn = loss._drawn(oracle, nothing, noise, timesteps, text, others)
-    assert torch.allclose(drawn, latents, atol=1e-3) and len(oracle.times) == 8
+    ended = ended_latents(predict(oracle), schedule, **given, is_own=torch.zeros(3, dtype=torch.bool))
+    assert torch.allclose(ended, latents, atol=1e-3) and len(oracle.times) == 8
 
 
 @pytest.mark.parametrize("kind", ["drawn", "composed"])
 def test_under_autocast_every_weight_has_its_gradient(base: Path, judge: Judge, kind: str) -> None:
     pipeline = load_pipeline(str(base))
-    loss = RewardLoss(pipeline.scheduler, pipeline.vae, judge, [row("口", kind=kind)], CPU)
+    loss = term(pipeline.scheduler, pipeline.vae, judge, [row("口", kind=kind)])
     with torch.autocast("cpu", torch.bfloat16):
-        loss(pipeline.unet, *inputs(), WHICH, UNASKED, draw()).mean().backward()
+        loss(pipeline.unet, batch_of(**samples(), rows=FIRST)).mean().backward()
     assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in pipeline.unet.parameters())
 
 
-def test_following_its_gradient_makes_drawings_that_the_recogniser_likes_better(base: Path, judge: Judge) -> None:
-    latents, noise, timesteps, text = inputs()
+def test_following_its_gradient_makes_images_that_the_recogniser_likes_better(base: Path, judge: Judge) -> None:
     pipeline = load_pipeline(str(base))
-    loss = RewardLoss(pipeline.scheduler, pipeline.vae, judge, ROWS, CPU)
+    loss = term(pipeline.scheduler, pipeline.vae, judge, ROWS)
     unet = pipeline.unet.train()
     optimizer = torch.optim.Adam(unet.parameters(), lr=1e-3)
     losses = []
     for _ in range(12):
-        one = loss(unet, latents, noise, timesteps, text, WHICH + 2, UNASKED + 9, draw()).mean()
+        one = loss(unet, batch_of(**samples(), rows=(2, 2, 2), strokes=(9, 9, 9))).mean()
         optimizer.zero_grad()
         one.backward()
         optimizer.step()

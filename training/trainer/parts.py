@@ -1,0 +1,138 @@
+"""The parts of a training run, built from its settings in the order in which they need one another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from common.quiet import known_noise_off
+from dataset.batch_plan import BatchPlan, PlanSettings
+from dataset.batches import Batches, Shard
+from dataset.cache import encode_rows
+from dataset.encoders import EncodingSettings
+from dataset.rows import Row, dataset_hash
+from dataset.sampling_weights import row_weights, timestep_weights, with_extra
+from models.families import Family, family_of
+from models.noise_schedule import NoiseSchedule
+from models.pipelines import load_pipeline, module_hash
+from recogniser.judge import Judge
+from trainer.compile_check import refuse_other_gradients
+from trainer.config import CAPTION_DROPOUT, TrainConfig
+from trainer.losses import DiffusionTerm, LossTerm
+from trainer.resume import find_checkpoint
+from trainer.reward_loss import RewardTerm
+from trainer.sample_grid import SampleGrid
+from trainer.train_state import PRECISIONS, TrainState
+
+with known_noise_off():
+    from accelerate import Accelerator
+    from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run works with, as it is before update number `step` (from 0)."""
+
+    step: int
+    provenance: dict[str, Any]
+    card_metadata: dict[str, Any]
+    """What the run's card tells beside the settings: see model_card.text."""
+    plan: BatchPlan
+    batches: Batches
+    terms: Sequence[LossTerm]
+    train_state: TrainState
+    sample_grid: SampleGrid
+
+
+def build_parts(config: TrainConfig, accelerator: Accelerator, rows: Sequence[Row], extra: Sequence[Row] = ()) -> Parts:
+    """Load the base, encode what the run will learn from, and go back to the last checkpoint; `extra` are mixed in.
+
+    Raises UserError where the base cannot be had or trained, or where the run folder is that of another run.
+    """
+    pipeline = load_pipeline(config.pretrained_model_name_or_path, config.revision)
+    family = family_of(pipeline)
+    reward_model = None if config.reward_model is None else Judge.load(config.reward_model, dataset=None)
+    all_rows = [*rows, *extra]
+    provenance = provenance_of(pipeline, all_rows, reward_model, accelerator)
+    checkpoint = find_checkpoint(config, provenance, accelerator.print)
+    schedule = family.noise_schedule(pipeline.scheduler, accelerator.device)
+    terms = loss_terms(config, pipeline, family, schedule, all_rows, reward_model, accelerator.device)
+    plan = plan_batches(config, rows, extra, family.latent_shape(pipeline, config.resolution), len(schedule),
+                        accelerator.num_processes)
+    batches = encode_batches(config, pipeline, plan, all_rows, accelerator)
+    sample_grid = SampleGrid(pipeline, config, accelerator)
+    train_state = TrainState(pipeline.unet, family, config, accelerator)
+    if checkpoint is not None:
+        train_state.load(checkpoint)
+        accelerator.print(f"resuming from {checkpoint.path}")
+    step = 0 if checkpoint is None else checkpoint.step
+    if train_state.compiled is not None:
+        check_compiled(train_state, terms[0], batches, step, accelerator)
+    card_metadata = {**provenance, "kanji": any(row.metadata.get("literal") for row in all_rows)}
+    return Parts(step, provenance, card_metadata, plan, batches, terms, train_state, sample_grid)
+
+
+def provenance_of(pipeline: StableDiffusionPipeline, rows: Sequence[Row], reward_model: Judge | None,
+                  accelerator: Accelerator) -> dict[str, Any]:
+    """What must be the same when a run is resumed, beside its settings: data, models, processes."""
+    return {"dataset_sha256": dataset_hash(rows), "base_unet_sha256": module_hash(pipeline.unet),
+            "processes": accelerator.num_processes,
+            "reward_model_sha256": None if reward_model is None else reward_model.metadata["sha256"]}
+
+
+def loss_terms(config: TrainConfig, pipeline: StableDiffusionPipeline, family: Family, schedule: NoiseSchedule,
+               rows: Sequence[Row], reward_model: Judge | None, device: torch.device) -> list[LossTerm]:
+    """What is minimised: the diffusion loss, and the reward loss where there is a reward model."""
+    reference = None
+    if any(row.is_negative for row in rows):
+        reference = frozen_copy(pipeline.unet).to(device, PRECISIONS[config.mixed_precision])
+    terms: list[LossTerm] = [DiffusionTerm(family, schedule, config.snr_gamma, reference)]
+    if reward_model is not None:
+        terms.append(RewardTerm(family, schedule, pipeline.vae, reward_model, rows, config.reward_weight, device))
+    return terms
+
+
+def frozen_copy(network: UNet2DConditionModel) -> UNet2DConditionModel:
+    """The network as it is now, without gradients."""
+    return deepcopy(network).requires_grad_(False)
+
+
+def plan_batches(config: TrainConfig, rows: Sequence[Row], extra: Sequence[Row], latent_shape: tuple[int, ...],
+                 timesteps: int, processes: int) -> BatchPlan:
+    """What each update is drawn to see, of rows that are drawn as often as the settings say."""
+    settings = PlanSettings(
+        config.seed, config.train_batch_size * config.gradient_accumulation_steps * processes, latent_shape,
+        dropout=CAPTION_DROPOUT, tag_fraction=config.stroke_tag_fraction, noise_offset=config.noise_offset,
+        single_component_fraction=config.single_component_fraction)
+    of_rows = row_weights(rows, config.composed_fraction, config.frequent_kanji_weight, config.rare_component_exponent)
+    of_timesteps = timestep_weights(timesteps, config.timestep_bias_strategy, config.timestep_bias_portion,
+                                    config.timestep_bias_multiplier, config.timestep_bias_begin,
+                                    config.timestep_bias_end)
+    return BatchPlan([*rows, *extra], settings, with_extra(of_rows, len(extra), config.extra_fraction), of_timesteps)
+
+
+def encode_batches(config: TrainConfig, pipeline: StableDiffusionPipeline, plan: BatchPlan, rows: Sequence[Row],
+                   accelerator: Accelerator) -> Batches:
+    """The run's batches, of rows that are encoded now where they are not in the cache."""
+    encoded = encode_rows(
+        pipeline, rows, plan.required_captions(config.max_train_steps),
+        EncodingSettings(config.cache_dir, config.resolution, config.mixed_precision, accelerator.device,
+                         config.cache_budget * 1e9))
+    shard = Shard(config.train_batch_size, config.gradient_accumulation_steps, accelerator.process_index)
+    return Batches(plan, encoded, pipeline.vae.config.scaling_factor, shard)
+
+
+def check_compiled(train_state: TrainState, term: LossTerm, batches: Batches, step: int,
+                   accelerator: Accelerator) -> None:
+    """Raise CompileError where the compiled UNet would not learn what the plain one does from the batch of `step`."""
+    batch = batches.at(step)[0]
+
+    def loss_of(network: torch.nn.Module) -> torch.Tensor:
+        with accelerator.autocast():
+            return term(network, batch).mean()
+
+    refuse_other_gradients(loss_of, train_state.unet, train_state.compiled, train_state.trained)
