@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 import evaluate as evaluate_command
-from dataset.captioned_folder import Row, read_dataset
+from dataset.captioned_folder import read_dataset
+from dataset.rows import Row
 from recogniser_fixtures import glyph, reading, save_judge, save_kanji_set
 from scoring import benchmark
 from scoring.figures import Real as RealCharacters

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import DDPMScheduler
 
-from dataset.captioned_folder import Row
+from dataset.rows import Row
 from models.pipelines import load_pipeline
 from recogniser.judge import Judge
 from recogniser_fixtures import save_judge

@@ -21,7 +21,9 @@ from safetensors.torch import load_file
 
 from common import checkpoints
 from common.quiet import known_noise_off
-from dataset.captioned_folder import Row, dataset_hash, load_picture, read_dataset
+from dataset.captioned_folder import read_dataset
+from dataset.images import load_image
+from dataset.rows import Row, dataset_hash
 from models.pipelines import load_pipeline
 from models.text import encode_prompts
 from recogniser.judge import Judge
@@ -105,7 +107,7 @@ def loss_on(rows: list[Row], unet: torch.nn.Module, pipeline: StableDiffusionPip
     """The loss of a UNet on the rows' pictures and captions, over all timesteps, with fixed noise."""
     draw = torch.Generator().manual_seed(0)
     cpu, channels = torch.device("cpu"), pipeline.vae.config.in_channels
-    pictures = torch.stack([torch.from_numpy(load_picture(row.path, 32, channels)) for row in rows])
+    pictures = torch.stack([torch.from_numpy(load_image(row.path, 32, channels)) for row in rows])
     loss, losses = DiffusionLoss(pipeline.scheduler, None, cpu), []
     with torch.no_grad():
         latents = pipeline.vae.encode(pictures).latent_dist.mean * pipeline.vae.config.scaling_factor
@@ -120,7 +122,7 @@ def recogniser_loss_on(rows: list[Row], pipeline: StableDiffusionPipeline, judge
     """The recogniser's loss of the rows' pictures, noised to the middle and drawn again."""
     draw = torch.Generator().manual_seed(0)
     cpu = torch.device("cpu")
-    pictures = torch.stack([torch.from_numpy(load_picture(row.path, 32, pipeline.vae.config.in_channels))
+    pictures = torch.stack([torch.from_numpy(load_image(row.path, 32, pipeline.vae.config.in_channels))
                             for row in rows])
     loss = RewardLoss(pipeline.scheduler, pipeline.vae, judge, rows, cpu)
     with torch.no_grad():

@@ -10,7 +10,7 @@ import torch
 
 from common.seeds import generator
 from common.statistics import F1, bootstrap, proportion
-from dataset.captioned_folder import Row
+from dataset.rows import Row
 from recogniser.augmentations import BREAKERS, as_sampled, is_symmetric
 from recogniser.labels import SLOTS, Vocabulary, true_parts
 from recogniser.network import Recogniser, RecogniserOutput
@@ -115,7 +115,7 @@ def _part_scores(seen: RecogniserOutput, vocabulary: Vocabulary, rows: Sequence[
 def _everyday_score(seen: RecogniserOutput, vocabulary: Vocabulary, rows: Sequence[Row], threshold: float) -> F1:
     """The same F1 over the characters of everyday use alone."""
     every = _part_scores(seen, vocabulary, rows, threshold)
-    return F1(every.counts[[row.is_common for row in rows]])
+    return F1(every.counts[[row.is_frequent for row in rows]])
 
 
 def _accepted(seen: RecogniserOutput, thresholds: Thresholds) -> dict[str, float]:

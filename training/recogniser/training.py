@@ -22,7 +22,8 @@ from common.paths import TINY_DIR
 from common.quiet import known_noise_off
 from common.schedules import cosine, warm_up
 from common.stop_signals import StopSignals
-from dataset.captioned_folder import DatasetError, Row, dataset_hash, read_dataset
+from dataset.captioned_folder import DatasetError, read_dataset
+from dataset.rows import Row, dataset_hash
 from recogniser.figures import choose_thresholds, figures, run_network
 from recogniser.labels import Vocabulary
 from recogniser.network import Recogniser, Shape, load_recogniser, save_recogniser

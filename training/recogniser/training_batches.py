@@ -16,7 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from common.seeds import generator
-from dataset.captioned_folder import Row
+from dataset.rows import Row
 from recogniser.augmentations import BREAKERS, as_sampled, synthetic_pair
 from recogniser.labels import MAX_STROKES, NONE, SLOTS, TOGETHER, Vocabulary, slot_classes
 from recogniser.network import SIDE

@@ -12,7 +12,8 @@ from tqdm import tqdm
 from common.device import autocast
 from common.quiet import known_noise_off
 from common.seeds import generator
-from dataset.captioned_folder import Row, load_picture
+from dataset.images import load_image
+from dataset.rows import Row
 from recogniser.network import SIDE, decoded_ink
 from recogniser.training_batches import Purpose, Reconstructed
 
@@ -37,7 +38,7 @@ def reconstruct(vae: AutoencoderKL, rows: Sequence[Row], whole: int, latent_mixe
     latents, pictures = [], []
     with autocast(torch.device("cpu")):
         for batch in tqdm(chosen.split(BATCH), desc="redrawing glyphs", unit="batch", leave=False):
-            glyphs = np.stack([load_picture(rows[place].path, RESOLUTION, vae.config.in_channels) for place in batch])
+            glyphs = np.stack([load_image(rows[place].path, RESOLUTION, vae.config.in_channels) for place in batch])
             latents.append(vae.encode(torch.from_numpy(glyphs)).latent_dist.sample(draw).float())
             pictures.append(_to_pixels(vae.decode(latents[-1]).sample))
         latents, mixed = torch.cat(latents), []

@@ -17,7 +17,8 @@ from common.files import appearing, save_image, write_text
 from common.image_grid import MARGIN, captioned_grid
 from common.paths import TINY_DIR
 from common.stop_signals import StopSignals
-from dataset.captioned_folder import Row, dataset_hash, read_dataset
+from dataset.captioned_folder import read_dataset
+from dataset.rows import Row, dataset_hash
 from generation.drawing import draw_to_folder
 from generation.request import read_requests
 from generation.settings import GenerateConfig

@@ -15,7 +15,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from common.device import choose_device
-from dataset.captioned_folder import DatasetError, Row, dataset_hash, read_dataset
+from dataset.captioned_folder import DatasetError, read_dataset
+from dataset.rows import Row, dataset_hash
 from generation.settings import SamplingSettings
 from models.pipelines import load_model, module_hash
 from recogniser.judge import CONTROL, JUDGE, Judge

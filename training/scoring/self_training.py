@@ -20,7 +20,8 @@ from common.errors import UserError
 from common.files import write_text
 from common.quiet import known_noise_off
 from common.stop_signals import StopSignals
-from dataset.captioned_folder import Row, read_dataset
+from dataset.captioned_folder import read_dataset
+from dataset.rows import Row
 from generation.drawing import model_facts
 from generation.settings import SamplingSettings
 from models.pipelines import load_model

@@ -22,7 +22,7 @@ from common.stop_signals import Stopped, StopSignals
 from dataset.batch_plan import BatchPlan
 from dataset.batches import Batch, Batches
 from dataset.cache import encode_rows
-from dataset.captioned_folder import Row, dataset_hash
+from dataset.rows import Row, dataset_hash
 from dataset.sampling_weights import row_weights, timestep_weights, with_extra
 from models.pipelines import load_pipeline, module_hash
 from recogniser.judge import Judge

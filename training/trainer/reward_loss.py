@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from common.quiet import known_noise_off
-from dataset.captioned_folder import Row, forms_alike, homonyms
+from dataset.rows import Row, forms_alike, homonyms
 from recogniser.augmentations import as_sampled
 from recogniser.judge import Judge
 from recogniser.network import RecogniserOutput, decoded_ink
