@@ -134,7 +134,7 @@ def test_the_judge_chooses_and_its_reading_is_kept():
     pictures = [Image.new("L", (8, 8), level) for level in (200, 20, 120)]
     picture, chosen, reading = drawing.choose(pictures, Judge(), None)
     assert (picture, chosen) == (pictures[1], 1)
-    assert reading["explanation"] == "no part that is known, 8 strokes"
+    assert reading["explanation"] == "no component that is known, 8 strokes"
 
 
 def test_without_a_judge_nothing_is_chosen_or_read():

@@ -29,17 +29,18 @@ def test_all_weights_together_stay_within_six_megabytes():
 
 @pytest.mark.parametrize("folder", [JUDGE, CONTROL])
 def test_each_judge_states_its_figures_on_held_out_characters(folder):
-    facts = Judge.load(folder, None).metadata
-    assert facts["held_out"]["characters"] > 300
+    metadata = Judge.load(folder, None).metadata
+    assert metadata["held_out"]["characters"] > 300
     for name in ("component_f1", "stroke_error", "well_formed", "broken_refused"):
-        assert facts["held_out"][name]["low"] <= facts["held_out"][name]["value"] <= facts["held_out"][name]["high"]
+        figure = metadata["held_out"][name]
+        assert figure["low"] <= figure["value"] <= figure["high"]
 
 
 @pytest.mark.parametrize(("literal", "left", "right", "strokes"), [("位", "亻", "立", 7), ("利", "禾", "刂", 7)])
 @pytest.mark.parametrize("size", [128, 512])
 def test_held_out_kanji_are_read_as_what_they_are_at_any_size(judge, literal, left, right, strokes, size):
     reading = judge.read([picture(literal, size)])[0]
-    assert {(part.position, part.element) for part in reading.parts} == {("left", left), ("right", right)}
+    assert {(one.position, one.element) for one in reading.components} == {("left", left), ("right", right)}
     assert reading.is_well_formed and abs(reading.strokes - strokes) < 1.5
 
 

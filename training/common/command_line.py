@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn, TypeVar
 
 import tyro
@@ -15,17 +15,33 @@ T = TypeVar("T")
 
 
 def parse(kind: type[T], arguments: Sequence[str] | None, description: str | None, default: T | None = None,
-          program: str | None = None) -> T:
+          program: str | None = None, renamed: Mapping[str, str] | None = None) -> T:
     """A settings dataclass from the command line (None: this process's own); underscores or hyphens alike.
 
-    Prints what is wrong and exits with status 2 on a flag or a value that does not fit.
+    `renamed`: what an old flag, or an old flag with its value, is called now. Prints what is wrong and exits with
+    status 2 on one of these and on a flag or a value that does not fit.
     """
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    for old, new in (renamed or {}).items():
+        if _is_given(old, given):
+            refuse(f"{old} is {new} now")
     try:
         extra = {} if default is None else {"default": default}
-        return tyro.cli(kind, args=sys.argv[1:] if arguments is None else list(arguments), description=description,
-                        prog=program, use_underscores=True, **extra)
+        return tyro.cli(kind, args=given, description=description, prog=program, use_underscores=True, **extra)
     except ValueError as error:  # the dataclass's own checks
         refuse(str(error))
+
+
+def _is_given(flag: str, arguments: Sequence[str]) -> bool:
+    """Whether a flag, or "FLAG VALUE", is among the arguments, also as FLAG=VALUE and with hyphens."""
+    name, _, value = flag.partition(" ")
+    for index, argument in enumerate(arguments):
+        given, equals, assigned = argument.partition("=")
+        if given.replace("-", "_") == name.replace("-", "_"):
+            following = assigned if equals else "".join(arguments[index + 1:index + 2])
+            if not value or following == value:
+                return True
+    return False
 
 
 def refuse(message: str) -> NoReturn:

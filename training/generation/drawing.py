@@ -70,7 +70,7 @@ def reading_facts(reading: Reading) -> dict[str, object]:
     """What a picture's JSON says of a reading."""
     return {"explanation": reading.explain(), "well_formed": round(reading.well_formed, 4),
             "is_well_formed": reading.is_well_formed, "strokes": reading.strokes,
-            "parts": [str(part) for part in reading.parts]}
+            "components": [str(component) for component in reading.components]}
 
 
 def model_facts(name: str, pipeline: StableDiffusionPipeline) -> dict[str, str]:

@@ -59,7 +59,7 @@ class Vocabulary:
 
     def classes(self) -> dict[str, int]:
         """From a component's shape to its class (1 and up)."""
-        return {element: place + 1 for place, element in enumerate(self.elements)}
+        return {element: index + 1 for index, element in enumerate(self.elements)}
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""
@@ -81,7 +81,7 @@ def slot_of(component: Mapping[str, Any]) -> str | None:
     return position if position in SLOTS else None
 
 
-def true_parts(components: Sequence[Mapping[str, Any]]) -> frozenset[tuple[str, str]]:
+def true_components(components: Sequence[Mapping[str, Any]]) -> frozenset[tuple[str, str]]:
     """A row's components as (position, element), every one of them, also those that no recogniser knows."""
     return frozenset((component.get("position") or "whole", component["element"]) for component in components)
 
@@ -90,7 +90,7 @@ def slot_classes(components: Sequence[Mapping[str, Any]], literal: str | None,
                  classes: Mapping[str, int]) -> list[list[int]]:
     """The TOGETHER classes in each of SLOTS: NONE where nothing stands, -1 where an unknown component does.
 
-    A single component fills its slot's places alone; of more than TOGETHER the first count. A character that is itself
+    A single component fills both classes of its slot; of more than TOGETHER the first count. A character that is itself
     a component also gets itself as its "whole": so its shape is learned from its own picture.
     """
     found: list[list[int]] = [[] for _ in SLOTS]

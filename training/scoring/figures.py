@@ -38,7 +38,7 @@ class ScoredSample:
     @property
     def forms(self) -> frozenset[str]:
         """The meaning forms of the components found."""
-        return frozenset(part.original for part in self.reading.parts)
+        return frozenset(part.original for part in self.reading.components)
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Real:
 
 def score_real(real: Real, seed: int) -> dict[str, Any]:
     """The held-out real characters by the same measures: what a perfect drawer would get, judge's faults and all."""
-    found = [frozenset(part.original for part in reading.parts) for reading in real.held_out]
+    found = [frozenset(part.original for part in reading.components) for reading in real.held_out]
     return {
         "well_formed": proportion(sum(reading.is_well_formed for reading in real.held_out), len(real.held_out)),
         "control_well_formed": proportion(sum(reading.is_well_formed for reading in real.second_held_out),
@@ -217,7 +217,7 @@ def _balance(drawn: Sequence[ScoredSample], real: Real) -> dict[str, float]:
 
 def _novelty(drawn: Sequence[ScoredSample], seed: int) -> dict[str, Any]:
     figures = {"copies": share(drawn, lambda one: one.reading.is_copy, seed),
-               "likeness": bootstrap([one.reading.likeness for one in drawn], seed)}
+               "likeness": bootstrap([one.reading.similarity for one in drawn], seed)}
     if any(one.prompt.literals for one in drawn):
         figures["nearest_is_the_kanji_meant"] = share(
             drawn, lambda one: one.reading.nearest in one.prompt.literals, seed)

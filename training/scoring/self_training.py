@@ -92,7 +92,7 @@ class SampleRequest:
 
     def verdict(self, reading: Reading, min_well_formed: float) -> str:
         """What the reading says of a drawing: GOOD, OFF where only the strokes fail, DOUBTFUL (hardly good), or BAD."""
-        found = frozenset(part.original for part in reading.parts)
+        found = frozenset(part.original for part in reading.components)
         shown = [answer <= found if self.kind == "pairs" else answer & found for answer in self.prompt.answers]
         budget, strokes = self.prompt.strokes, round(reading.strokes)
         in_budget = abs(strokes - budget) <= STROKES_OFF if budget else strokes <= (self.most_strokes or strokes)
