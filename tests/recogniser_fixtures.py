@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from recogniser.judge import Component, Reading
 from recogniser.labels import Vocabulary
 from recogniser.network import Recogniser, Shape, save_recogniser
+from recogniser.senses import Sense
 
 SMALL = Shape(widths=(8, 12, 16), depths=(0, 1, 1), embedding=16)
 MEANINGS = {"口": "mouth", "十": "ten", "二": "two", "人": "person"}
@@ -78,7 +79,7 @@ def save_kanji_set(folder: Path) -> Path:
 
 
 def vocabulary() -> Vocabulary:
-    return Vocabulary(tuple(MEANINGS), tuple(MEANINGS), tuple(MEANINGS.values()))
+    return Vocabulary(tuple(MEANINGS), tuple((Sense(element, (name,)),) for element, name in MEANINGS.items()))
 
 
 def save_judge(folder: Path, seed: int = 0, sharpness: float = 1.0) -> Path:

@@ -5,12 +5,16 @@ import json
 import pytest
 import torch
 
+import data_fixtures
+import generate as generate_command
+import render
 from common import device
 from common.errors import UserError
 from generation import drawing, request
 from generation.drawing import draw_to_folder
 from generation.request import read_requests, unique_stems
-from generation.settings import GenerateConfig
+from generation.settings import GenerateConfig, SamplingSettings
+from kanjivg import parse_svg
 
 
 def test_each_prompt_gets_count_pictures_with_seeds_that_follow_one_another():
@@ -114,10 +118,21 @@ def test_the_first_candidate_is_the_picture_that_is_drawn_without_choosing():
     assert len({request.candidate(number).seed for number in range(8)}) == 8
 
 
+def test_what_is_read_is_said_in_the_sense_that_was_asked_for(tmp_path, monkeypatch):
+    moon = render.draw(parse_svg("06708.svg", data_fixtures.svg("月")).strokes, render.Pen(128))
+    monkeypatch.setattr(SamplingSettings, "draw", lambda _settings, _pipeline, prompts, _seeds: [[moon] * len(prompts)])
+    assert generate_command.main(["moon", "Full Moon", "meat", "--explain", "--output", str(tmp_path)]) == 0
+    said = {stem: json.loads((tmp_path / f"{stem}-0.json").read_text(encoding="utf8"))["reading"]["explanation"]
+            for stem in ("moon", "full-moon", "meat")}
+    assert said["moon"].startswith("whole 月 moon/meat, 4 strokes")
+    assert said["full-moon"].startswith("whole 月 moon/meat, 4 strokes")
+    assert said["meat"].startswith("whole 月 meat/month, 4 strokes")
+
+
 class Judge:
     """Finds the darkest picture the best formed."""
 
-    def read(self, pictures):
+    def read(self, pictures, prompts):
         import numpy as np
 
         from recogniser.judge import Reading
@@ -132,10 +147,10 @@ def test_the_judge_chooses_and_its_reading_is_kept():
     from PIL import Image
 
     pictures = [Image.new("L", (8, 8), level) for level in (200, 20, 120)]
-    picture, chosen, reading = drawing.choose(pictures, Judge(), None)
+    picture, chosen, reading = drawing.choose(pictures, Judge(), "moon", None)
     assert (picture, chosen) == (pictures[1], 1)
     assert reading["explanation"] == "no component that is known, 8 strokes"
 
 
 def test_without_a_judge_nothing_is_chosen_or_read():
-    assert drawing.choose(["only"], None, None) == ("only", 0, {})
+    assert drawing.choose(["only"], None, "moon", None) == ("only", 0, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,12 +11,14 @@ import torch
 import train_recogniser as train_recogniser_command
 from common.stop_signals import Stopped, StopSignals
 from dataset.captioned_folder import read_dataset
+from dataset.rows import Row
 from recogniser import training
 from recogniser.augmentations import BREAKERS, as_sampled, is_symmetric, mirror, shuffle_patches, synthetic_pair
 from recogniser.config import KINDS, RecogniserConfig
 from recogniser.figures import Thresholds
 from recogniser.labels import NONE, SLOTS, Vocabulary, slot_classes, true_components
 from recogniser.network import WEIGHTS, Recogniser, RecogniserError, load_recogniser, save_recogniser, to_ink
+from recogniser.senses import Sense, asked_first
 from recogniser.splits import Splits, is_calibration
 from recogniser.training_batches import GlyphBatches, read_glyphs
 from recogniser_fixtures import SMALL, glyph, save_kanji_set, vocabulary
@@ -34,6 +37,13 @@ def ink():
 
 def rng(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+def row(literal, *components, captions=("word",)):
+    """A row of the train split; components: (element, meaning form, meaning)."""
+    described = [{"element": element, "original": original, "meaning": meaning, "position": "left"}
+                 for element, original, meaning in components]
+    return Row(Path(f"{literal}.png"), "", captions, {"literal": literal, "kind": "real", "components": described})
 
 
 def component(element, position):
@@ -62,16 +72,34 @@ def test_components_too_deep_to_be_asked_for_still_count_as_true():
 
 
 def test_the_vocabulary_leaves_out_what_is_seen_once_and_takes_the_commonest_meaning():
-    rows = [{"literal": "回", "components": [component("口", "left") | {"meaning": meaning}]} for meaning in "aab"]
-    rows.append({"literal": "吉", "components": [component("士", "top")]})
-    found = Vocabulary.of(rows)
+    found = Vocabulary.of([*(row("回", ("口", "口", meaning)) for meaning in "aab"), row("吉", ("士", "士", "gentleman"))])
     assert found.elements == ("口",)
-    assert found.meanings == ("a",)
+    assert found.originals == ("口",) and found.meanings == ("a",)
+
+
+def test_a_component_has_the_senses_that_the_rows_give_it_and_all_the_meanings_of_its_meaning_form():
+    rows = [row("月", ("月", "月", "month"), captions=("month", "moon")), row("明", ("月", "月", "month")),
+            *(row("肌", ("月", "肉", "meat")) for _ in range(3)), row("愛", ("月", "爪", "claw"))]
+    assert Vocabulary.of(rows).senses == ((Sense("肉", ("meat",)), Sense("月", ("month", "moon"))),)
+
+
+def test_the_sense_that_was_asked_for_comes_first_by_the_meaning_that_was_asked_for():
+    senses = (Sense("肉", ("meat",)), Sense("月", ("month", "moon")), Sense("夕", ("evening", "evening star")))
+    for words, expected in {"meat": ["meat", "month", "evening"], "Full Moon": ["moon", "meat", "evening"],
+                            "moonlight": ["meat", "month", "evening"], "": ["meat", "month", "evening"],
+                            "evening star moon": ["evening star", "moon", "meat"]}.items():
+        assert [sense.meaning for sense in asked_first(senses, words)] == expected
 
 
 def test_the_vocabulary_is_read_back_as_it_was_written(tmp_path):
     vocabulary().save(tmp_path / "labels.json")
     assert Vocabulary.load(tmp_path / "labels.json") == vocabulary()
+
+
+def test_labels_of_one_sense_each_are_still_read(tmp_path):
+    (tmp_path / "labels.json").write_text(json.dumps({"elements": "口人", "originals": "口人", "meanings": ["mouth", ""]}))
+    found = Vocabulary.load(tmp_path / "labels.json")
+    assert found == Vocabulary(("口", "人"), ((Sense("口", ("mouth",)),), (Sense("人", ()),)))
 
 
 def test_a_distortion_of_no_strength_leaves_a_glyph_readable_as_it_is(ink):

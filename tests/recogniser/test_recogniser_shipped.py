@@ -46,3 +46,20 @@ def test_held_out_kanji_are_read_as_what_they_are_at_any_size(judge, literal, le
 
 def test_a_held_out_kanji_upside_down_is_refused(judge):
     assert not judge.read([picture("位").rotate(180)])[0].is_well_formed
+
+
+def test_a_component_of_two_senses_is_named_by_the_one_that_was_asked_for(judge):
+    moon = picture("月")
+    for prompt, components, original in (("moon", "whole 月 moon/meat", "月"), ("Full Moon", "whole 月 moon/meat", "月"),
+                                         ("meat", "whole 月 meat/month", "肉")):
+        reading = judge.read([moon], [prompt])[0]
+        assert reading.explain() == f"{components}, 4 strokes"
+        assert [component.original for component in reading.components] == [original]
+    assert judge.read([moon])[0].explain() == "whole 月 meat/month, 4 strokes"
+
+
+def test_both_have_the_same_labels_and_know_each_sense(judge):
+    known, control = judge.vocabulary, Judge.load(CONTROL, None).vocabulary
+    assert known == control
+    senses = dict(zip(known.elements, known.senses, strict=True))
+    assert {sense.original for sense in senses["日"]} == {"日", "曰"}

@@ -43,7 +43,8 @@ def draw_to_folder(config: GenerateConfig) -> Path:
     drawn = draw(pipeline, candidates, config)
     pictures, captions = [], []
     for request in requests:
-        picture, chosen, reading = choose(list(itertools.islice(drawn, config.best_of)), judge, config.strokes)
+        picture, chosen, reading = choose(list(itertools.islice(drawn, config.best_of)), judge, request.words,
+                                          config.strokes)
         save_drawing(picture, config.output, request.stem, facts_of(request.candidate(chosen), config, model, reading))
         if config.svg:
             save_svg(picture, request.prompt, config.output / f"{request.stem}.svg")
@@ -56,12 +57,12 @@ def draw_to_folder(config: GenerateConfig) -> Path:
     return grid
 
 
-def choose(pictures: Sequence[Image.Image], judge: Judge | None,
+def choose(pictures: Sequence[Image.Image], judge: Judge | None, words: str,
            strokes: int | None) -> tuple[Image.Image, int, dict[str, object]]:
     """The best of some candidates, which one it is, and what the judge reads in it; without a judge, the first."""
     if judge is None:
         return pictures[0], 0, {}
-    readings = judge.read(pictures)
+    readings = judge.read(pictures, [words] * len(pictures))
     chosen = judge.best(readings, strokes)
     return pictures[chosen], chosen, reading_facts(readings[chosen])
 

@@ -1,8 +1,8 @@
 """The judge: what a drawn character is made of, how well it is formed, and which of several is the best.
 
     judge = Judge.load()
-    readings = judge.read(images)
-    print(readings[0].explain())        # left 亻 person + right 月 moon, 6 strokes; nearest real kanji 明
+    readings = judge.read(images, prompts)
+    print(readings[0].explain())        # left 亻 person + right 月 moon/meat, 6 strokes; nearest real kanji 明
     best = judge.best(readings, strokes=8)
 
 The control judge (`Judge.load(CONTROL)`), of another seed and architecture, only confirms what the first has chosen.
@@ -25,10 +25,12 @@ from recogniser.figures import Thresholds, run_network
 from recogniser.labels import SLOT_WORDS, SLOTS, Vocabulary
 from recogniser.nearest_kanji import ReferenceKanji, load_references
 from recogniser.network import WEIGHTS, Recogniser, RecogniserError, load_recogniser, to_ink
+from recogniser.senses import asked_first
 
 JUDGE = TRAINING_DIR / "recogniser_weights" / "judge"
 CONTROL = TRAINING_DIR / "recogniser_weights" / "control"
 DATASET = Path("data/kanji")  # whose real characters are searched for the nearest one
+MAX_MEANINGS = 2  # that are said of a component
 STROKE_PENALTY = 0.25  # nats of being well-formed that a stroke of stroke-count error weighs as much as
 
 
@@ -38,18 +40,24 @@ class JudgeError(UserError):
 
 @dataclass(frozen=True)
 class Component:
-    """A component found in a slot: its shape, its meaning form (氵 has 水), its meaning and the confidence, 0 to 1."""
+    """A component found in a slot: its shape, its meaning form (氵 has 水), its meaning and the confidence, 0 to 1.
+
+    Meaning form and meaning are of the sense that was asked for, or else of the commonest; other_meanings: of its
+    other senses.
+    """
 
     element: str
     original: str
     meaning: str
     position: str
     confidence: float
+    other_meanings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """As in "left 亻 person"."""
+        """As in "left 亻 person", or "whole 月 moon/meat"."""
+        meanings = "/".join([meaning for meaning in (self.meaning, *self.other_meanings) if meaning][:MAX_MEANINGS])
         slot = SLOT_WORDS.get(self.position, self.position.replace("/", " "))
-        return " ".join(word for word in (slot, self.element, self.meaning) if word)
+        return " ".join(word for word in (slot, self.element, meanings) if word)
 
 
 @dataclass(frozen=True)
@@ -104,16 +112,20 @@ class Judge:
         references = None if dataset is None else load_references(network, metadata["sha256"], dataset)
         return cls(network, vocabulary, thresholds, references, metadata)
 
-    def read(self, images: Sequence[Image.Image]) -> list[Reading]:
-        """Read images of any size and mode, black on white; some milliseconds each."""
+    def read(self, images: Sequence[Image.Image], prompts: Sequence[str] | None = None) -> list[Reading]:
+        """Read images of any size and mode, black on white; some milliseconds each.
+
+        prompts: the words that each was drawn for, which decide in which of its senses a component is read; its
+        commonest without them.
+        """
         if not images:
             return []
         output = run_network(self.network, to_ink(images))
-        probabilities = torch.sigmoid(output.well_formed.float()).tolist()
         nearest = self.references.nearest(output.embedding) if self.references else [None] * len(images)
-        return [self._reading(*read) for read in zip(probabilities, output.stroke_count().tolist(),
-                                                     output.found(self.thresholds.component), nearest,
-                                                     output.embedding, strict=True)]
+        return [self._reading(*one) for one in zip(
+            prompts or [""] * len(images), torch.sigmoid(output.well_formed.float()).tolist(),
+            output.stroke_count().tolist(), output.found(self.thresholds.component), nearest, output.embedding,
+            strict=True)]
 
     def best(self, readings: Sequence[Reading], strokes: int | None = None) -> int:
         """The index of the best formed reading and, where a stroke budget is given, of the nearest to it.
@@ -125,18 +137,20 @@ class Judge:
             raise ValueError("there is nothing to choose from")
         return max(range(len(readings)), key=lambda index: (*_worth(readings[index], strokes), -index))
 
-    def _reading(self, well_formed: float, strokes: float, found: list[tuple[int, int, float]],
+    def _reading(self, prompt: str, well_formed: float, strokes: float, found: list[tuple[int, int, float]],
                  nearest: tuple[int, float] | None, embedding: torch.Tensor) -> Reading:
-        known = self.vocabulary
-        components = tuple(
-            Component(known.elements[kind - 1], known.originals[kind - 1], known.meanings[kind - 1], SLOTS[slot],
-                      confidence)
-            for slot, kind, confidence in sorted(found, key=lambda component: (component[0], -component[2])))
+        components = tuple(self._component(prompt, *one) for one in sorted(found, key=lambda one: (one[0], -one[2])))
         compared = {} if nearest is None else {
             "nearest": self.references.literals[nearest[0]], "similarity": nearest[1],
             "is_copy": nearest[1] > self.thresholds.copy, "picture_of_nearest": self.references.pictures[nearest[0]]}
         return Reading(well_formed, well_formed >= self.thresholds.well_formed, strokes, components,
                        embedding=embedding, **compared)
+
+    def _component(self, prompt: str, slot: int, kind: int, confidence: float) -> Component:
+        first, *others = asked_first(self.vocabulary.senses[kind - 1], prompt)
+        meanings = dict.fromkeys(sense.meaning for sense in others if sense.meaning not in ("", first.meaning))
+        return Component(self.vocabulary.elements[kind - 1], first.original, first.meaning, SLOTS[slot], confidence,
+                         tuple(meanings))
 
 
 def _worth(reading: Reading, strokes: int | None) -> tuple[bool, float]:

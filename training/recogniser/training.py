@@ -32,7 +32,7 @@ LOGGING_STEPS = 50
 def train(splits: Splits, config: RecogniserConfig, stop: StopSignals) -> tuple[Recogniser, Vocabulary]:
     """Train, or resume training; raises Stopped with a checkpoint saved, DivergenceError before a bad update."""
     rows = splits.training
-    vocabulary = Vocabulary.of(row.metadata for row in rows)
+    vocabulary = Vocabulary.of(rows)
     state = TrainState(len(vocabulary), sum(not row.is_composed for row in rows), config)
     step = state.resume(config.output_dir)
     if step == config.steps:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
@@ -189,8 +190,9 @@ def _draw(pipeline: StableDiffusionPipeline, recogniser: Judge, requests: Sequen
     waiting = enumerate(requests, done)
     for pictures in config.draw(pipeline, [request.prompt.asked for request in requests],
                                 [request.seed for request in requests], lambda: autocast(device)):
-        lines = []
-        for picture, reading, (number, request) in zip(pictures, recogniser.read(pictures), waiting, strict=False):
+        lines, batch = [], list(itertools.islice(waiting, len(pictures)))
+        readings = recogniser.read(pictures, [request.prompt.text for _, request in batch])
+        for picture, reading, (number, request) in zip(pictures, readings, batch, strict=True):
             name = f"{number:06d}.png"
             picture.save(folder / name)
             lines.append({"kind": request.kind, "group": request.group,
