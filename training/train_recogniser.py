@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from common.command_line import parse, run
 from common.stop_signals import StopSignals
-from recogniser.config import RENAMED_FLAGS, RecogniserConfig
+from recogniser.config import RecogniserConfig
 from recogniser.report import report
 from recogniser.splits import read_splits
 from recogniser.training import train
@@ -26,8 +26,7 @@ from recogniser.training import train
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, choose thresholds, measure, save; returns the exit status."""
-    config = parse(RecogniserConfig, arguments, __doc__, program="train_recogniser.py",
-                   renamed=RENAMED_FLAGS)
+    config = parse(RecogniserConfig, arguments, __doc__, program="train_recogniser.py")
 
     def work(stop: StopSignals) -> None:
         splits = read_splits(config.train_data_dir)

@@ -331,8 +331,7 @@ def test_a_checkpoint_of_other_weights_is_refused_and_changes_nothing(bench: Pat
 
 @pytest.fixture(scope="module")
 def lora_run(bench: Path) -> Path:
-    config = config_of(bench, bench / "lora", lora_rank=4, save_precision="fp32", mixed_precision="bf16",
-                       learning_rate=1e-2)
+    config = config_of(bench, bench / "lora", lora_rank=4, mixed_precision="bf16", learning_rate=1e-2)
     ended = run_main(config, bench / "lora.txt")
     assert ended.status == 0, ended.output
     return bench / "lora"
@@ -355,8 +354,8 @@ def test_a_lora_loads_as_diffusers_users_load_one(bench: Path, lora_run: Path) -
     with torch.no_grad():
         plain = load_pipeline(str(bench / "sd1")).unet.eval()(*inputs).sample
         adapted, whole = base.unet.eval()(*inputs).sample, fused.unet.eval()(*inputs).sample
-    assert torch.allclose(adapted, whole, atol=1e-4)
-    assert not torch.allclose(adapted, plain, atol=1e-3)
+    rounding = (adapted - whole).abs().max()  # the pipeline folder is in fp16
+    assert rounding < 2e-3 and (adapted - plain).abs().max() > 10 * rounding
 
 
 def test_a_lora_is_there_in_the_form_of_other_programs(bench: Path, lora_run: Path) -> None:

@@ -3,45 +3,37 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeVar
 
 import tyro
 
 from common.errors import UserError
+from common.settings import old_flags
 from common.stop_signals import Stopped, StopSignals
 
 T = TypeVar("T")
 
 
 def parse(kind: type[T], arguments: Sequence[str] | None, description: str | None, default: T | None = None,
-          program: str | None = None, renamed: Mapping[str, str] | None = None) -> T:
+          program: str | None = None) -> T:
     """A settings dataclass from the command line (None: this process's own); underscores or hyphens alike.
 
-    `renamed`: what an old flag, or an old flag with its value, is called now. Prints what is wrong and exits with
-    status 2 on one of these and on a flag or a value that does not fit.
+    Prints what is wrong and exits with status 2 on a flag or a value that does not fit; of a flag that was renamed, its
+    new name.
     """
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    for old, new in (renamed or {}).items():
-        if _is_given(old, given):
-            refuse(f"{old} is {new} now")
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    renamed = old_flags(kind)
+    for flag in (argument.removeprefix("--").split("=")[0].replace("-", "_") for argument in arguments
+                 if argument.startswith("--")):
+        if flag in renamed:
+            refuse(f"--{flag} is called --{renamed[flag]} now")
     try:
         extra = {} if default is None else {"default": default}
-        return tyro.cli(kind, args=given, description=description, prog=program, use_underscores=True, **extra)
+        return tyro.cli(kind, args=arguments, description=description, prog=program,
+                        use_underscores=True, **extra)
     except ValueError as error:  # the dataclass's own checks
         refuse(str(error))
-
-
-def _is_given(flag: str, arguments: Sequence[str]) -> bool:
-    """Whether a flag, or "FLAG VALUE", is among the arguments, also as FLAG=VALUE and with hyphens."""
-    name, _, value = flag.partition(" ")
-    for index, argument in enumerate(arguments):
-        given, equals, assigned = argument.partition("=")
-        if given.replace("-", "_") == name.replace("-", "_"):
-            following = assigned if equals else "".join(arguments[index + 1:index + 2])
-            if not value or following == value:
-                return True
-    return False
 
 
 def refuse(message: str) -> NoReturn:

@@ -13,6 +13,7 @@ with known_noise_off():
     from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 
 
+GUIDANCE_SCALE = 3.0  # for the embedded base; Stable Diffusion bases want 5 or more
 GUIDED_FRACTION = 0.5  # of the steps, from the noisiest on; after them the words decide nothing that guidance could help
 BATCH_LATENTS = 16 * 16 * 16  # latent positions drawn at once: 16 glyphs of 128 px, or one picture of 512 px
 

@@ -13,9 +13,8 @@ from PIL import Image
 
 from common.quiet import known_noise_off
 from dataset.captions import words_alone
-from generation.sampling import GUIDED_FRACTION, batch_size_for, sample, use_fast_sampler
+from generation.sampling import GUIDANCE_SCALE, GUIDED_FRACTION, batch_size_for, sample, use_fast_sampler
 from models.text import encode_prompts
-from trainer.config import TrainConfig
 
 with known_noise_off():
     from diffusers import StableDiffusionPipeline
@@ -31,7 +30,7 @@ class SamplingSettings:
     """Branch, tag or commit, for a hub id."""
     steps: int = 20
     """Denoising steps."""
-    guidance_scale: float = TrainConfig.guidance_scale
+    guidance_scale: float = GUIDANCE_SCALE
     """Classifier-free guidance; 1 turns it off. 3 is for the embedded base, Stable Diffusion bases want 5 or more."""
     guided_fraction: float = GUIDED_FRACTION
     """Share of the steps that guidance leads, 0 to 1, from the noisiest on."""

@@ -16,7 +16,6 @@ from common.paths import TINY_DIR
 from common.quiet import known_noise_off
 from models.hub import NO_SAFETENSORS, ModelError, first_line, hub_snapshot
 from models.tiny import as_saved, load_tiny
-from trainer.presets import PRESETS
 
 with known_noise_off():
     from diffusers import StableDiffusionPipeline
@@ -38,7 +37,7 @@ def load_pipeline(name_or_path: str, revision: str | None = None) -> StableDiffu
             return load_tiny(folder)
     elif folder.exists() or name_or_path.startswith((".", "/", "~")) or name_or_path.count("/") != 1:
         raise ModelError(f"{name_or_path}: no such pipeline folder, and no hub id (those are owner/name). "
-                        f"Presets: {', '.join(PRESETS)}.")
+                         "`tiny` is the embedded base.")
     else:
         folder = hub_snapshot(name_or_path, revision)
     _check_pipeline_folder(folder, name_or_path)

@@ -16,6 +16,7 @@ from common.device import choose_device
 from common.files import appearing, save_image, write_text
 from common.image_grid import MARGIN, captioned_grid
 from common.paths import TINY_DIR
+from common.settings import as_json
 from common.stop_signals import StopSignals
 from dataset.captioned_folder import read_dataset
 from dataset.rows import Row, dataset_hash
@@ -28,9 +29,9 @@ from scoring.ablation_table import SETS, table
 from scoring.benchmark import Benchmark, EvaluateConfig, Sampler, prepare, score
 from scoring.report import as_json_text
 from trainer.base_recipe import BaseConfig
-from trainer.config import EXAMPLE_PROMPTS, TrainConfig, as_json
+from trainer.config import EXAMPLE_PROMPTS, TrainConfig, result_settings
 from trainer.run import train
-from trainer.run_folder import RunFolder, finished_facts, is_finished
+from trainer.run_folder import RunFolder, is_finished
 
 JOINED = "joined"  # our column: all meanings of a row in one caption
 MIRRORED, PLAIN = Path("data/mirrored"), Path("data/plain")  # our dataset folders, below the output folder
@@ -176,7 +177,7 @@ def examine(arm: TrainConfig, config: AblationConfig, benchmark: Benchmark) -> d
     sampler = Sampler(load_model(settings.model), choose_device(settings.device), settings)
     asked = {name: prompts for name, prompts in benchmark.prompts.items() if getattr(settings, name)}
     report, _ = score(sampler, replace(benchmark, prompts=asked))
-    write_text(arm.output_dir / "score.json", as_json_text({"training": finished_facts(arm), "report": report}))
+    write_text(arm.output_dir / "score.json", as_json_text({"training": result_settings(arm), "report": report}))
     return _kept_report(arm, config)
 
 
@@ -251,7 +252,7 @@ def _kept_report(arm: TrainConfig, config: AblationConfig) -> dict[str, Any] | N
     """The report of an arm that was trained and scored with these very settings, its examples drawn."""
     try:
         kept = json.loads((arm.output_dir / "score.json").read_text(encoding="utf8"))
-        same = (kept["training"] == finished_facts(arm) and kept["report"]["settings"] ==
+        same = (kept["training"] == result_settings(arm) and kept["report"]["settings"] ==
                 json.loads(json.dumps(asdict(benchmark_settings(config, arm)), default=str)))
     except (OSError, ValueError, KeyError, TypeError):
         return None
