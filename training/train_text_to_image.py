@@ -22,7 +22,7 @@ import sys
 from collections.abc import Sequence
 
 from common.command_line import run
-from trainer.config import as_json
+from common.settings import as_json
 from trainer.presets import parse_train_config
 from trainer.run import train, with_precision
 

@@ -14,7 +14,9 @@ from PIL import Image
 from dataset import cache
 from dataset.batch_plan import BatchPlan
 from dataset.cache import RecordStore, encode_rows
-from dataset.captioned_folder import Row, load_picture, read_dataset
+from dataset.captioned_folder import read_dataset
+from dataset.images import load_image
+from dataset.rows import Row
 from models.pipelines import load_pipeline
 from models.text import encode_prompts
 from training_fixtures import forked, save_base, save_dataset
@@ -56,7 +58,7 @@ def test_what_is_looked_up_is_what_the_encoders_give(bench: Path, tmp_path: Path
     encoded, rows = encode(bench / "base", bench / "data", tmp_path)
     pipeline = load_pipeline(str(bench / "base"))
     with torch.no_grad():
-        pixels = torch.stack([torch.from_numpy(load_picture(row.path, 32, 3)) for row in rows])
+        pixels = torch.stack([torch.from_numpy(load_image(row.path, 32, 3)) for row in rows])
         posterior = pipeline.vae.encode(pixels).latent_dist
         texts = encode_prompts(pipeline, ["moon", "moon, 1 stroke", "water, 2 strokes", "moon eat", ""], CPU)
     numbers = torch.tensor([0, 0, 1, 0, 2])

@@ -10,14 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataset.captioned_folder import (
-    LISTED_PROBLEMS,
-    DatasetError,
-    dataset_hash,
-    load_picture,
-    read_dataset,
-    without_prompts,
-)
+from dataset.captioned_folder import LISTED_PROBLEMS, DatasetError, read_dataset, without_prompts
+from dataset.images import load_image
+from dataset.rows import dataset_hash
 from training_fixtures import save_dataset
 
 
@@ -48,8 +43,8 @@ def test_rows_carry_their_captions_and_facts(data: Path) -> None:
     assert [row.path.name for row in rows] == [f"{number:05x}.png" for number in range(8)]
     assert rows[1].captions == ("water",)
     assert rows[0].captions == ("moon", "moon eat")
-    assert (rows[0].strokes, rows[0].is_common, rows[0].is_composed) == (1, True, False)
-    assert (rows[1].strokes, rows[1].is_common, rows[1].is_composed) == (2, False, True)
+    assert (rows[0].strokes, rows[0].is_frequent, rows[0].is_composed) == (1, True, False)
+    assert (rows[1].strokes, rows[1].is_frequent, rows[1].is_composed) == (2, False, True)
 
 
 def test_everything_that_is_wrong_is_listed_at_once(data: Path) -> None:
@@ -125,7 +120,7 @@ def test_a_csv_and_jpegs_and_a_flat_folder_will_do(tmp_path: Path) -> None:
     rows = read(tmp_path)
     assert [row.captions for row in rows] == [("a cat",), ("a dog, big",)]
     assert [row.strokes for row in rows] == [3, None]
-    assert [row.is_common for row in rows] == [False, True]
+    assert [row.is_frequent for row in rows] == [False, True]
 
 
 def test_the_other_split_is_not_touched(data: Path) -> None:
@@ -167,7 +162,7 @@ def test_rows_that_have_a_prompt_of_the_score_among_their_captions_are_left_out(
 def test_a_picture_of_the_right_size_is_taken_as_it_is(tmp_path: Path) -> None:
     pixels = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    grey, colour = load_picture(tmp_path / "a.png", 8, 1), load_picture(tmp_path / "a.png", 8, 3)
+    grey, colour = load_image(tmp_path / "a.png", 8, 1), load_image(tmp_path / "a.png", 8, 3)
     assert np.allclose(grey[0], pixels / 127.5 - 1, atol=1e-6)
     assert grey.dtype == np.float32
     assert colour.shape == (3, 8, 8)
@@ -176,7 +171,7 @@ def test_a_picture_of_the_right_size_is_taken_as_it_is(tmp_path: Path) -> None:
 
 def test_nothing_is_cropped_and_the_margin_is_white(tmp_path: Path) -> None:
     Image.new("L", (40, 20), 0).save(tmp_path / "wide.png")
-    wide = load_picture(tmp_path / "wide.png", 16, 1)[0]
+    wide = load_image(tmp_path / "wide.png", 16, 1)[0]
     assert (wide[:4] == 1).all()
     assert (wide[4:12] == -1).all()
     assert (wide[12:] == 1).all()
@@ -193,6 +188,6 @@ def test_transparency_is_laid_on_white(mode: str, tmp_path: Path) -> None:
         flat.save(tmp_path / "a.png", transparency=1)
     else:
         image.convert(mode).save(tmp_path / "a.png")
-    pixels = load_picture(tmp_path / "a.png", 8, 3)
+    pixels = load_image(tmp_path / "a.png", 8, 3)
     assert (pixels[:, 4, 3] == -1).all()
     assert pixels.sum() == 3 * 62

@@ -12,7 +12,7 @@ import torch
 
 from dataset.batch_plan import BatchPlan, epoch_order
 from dataset.batches import Batches
-from dataset.captioned_folder import Row
+from dataset.rows import Row
 from dataset.sampling_weights import row_weights, timestep_weights, with_extra
 
 SHAPE = (4, 2, 2)
@@ -140,7 +140,7 @@ def test_two_threads_may_draw_from_different_epochs_at_once() -> None:
 def test_a_share_of_composed_characters_with_a_count_is_called_by_one_part_and_looked_at_by_nobody() -> None:
     parts = [{"element": "氵", "meaning": "water"}, {"element": "馬", "meaning": "horse"}, {"element": "亠"}]
     several = [*rows(20, kind="real", components=parts), *rows(20, kind="composed", components=parts)]
-    assert several[0].part_names == () and several[20].part_names == ("water", "horse")
+    assert several[0].component_names == () and several[20].component_names == ("water", "horse")
     run, plain = (draws(rows=several, size=500, single_component_fraction=share) for share in (0.4, 0.0))
     captions = torch.tensor([len(row.captions) for row in several])
     alone, could = [], []

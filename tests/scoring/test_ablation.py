@@ -15,13 +15,13 @@ import pytest
 from PIL import Image
 
 import ablation as ablation_command
+from common.settings import as_json
 from common.stop_signals import Stopped
 from dataset.captioned_folder import DatasetError, read_dataset
 from dataset.sampling_weights import row_weights
 from recogniser_fixtures import save_judge, save_kanji_set
 from scoring import ablation, benchmark
 from trainer import run
-from trainer.config import as_json
 from training_fixtures import forked
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from trainer.config import FREE_AT_RESUME, TrainConfig, as_json, with_epochs
+from common.command_line import parse as command_line_parse
+from common.settings import MAY_DIFFER, as_json
+from trainer.base_recipe import BaseConfig
+from trainer.config import TrainConfig, public_settings, result_settings, with_epochs
 from trainer.learning_rate import changes_before, learning_rate
 from trainer.presets import PRESETS, parse_train_config
-from trainer.resume import differing_settings
 from training_fixtures import command_line, run_main, small_config
 
 DIFFUSERS_FLAGS = (
@@ -77,7 +79,7 @@ def test_an_unknown_preset_is_refused_with_those_that_there_are(capsys: pytest.C
 
 
 @pytest.mark.parametrize(("flag", "value"), [
-    ("train_batch_size", "0"), ("caption_dropout", "1.5"), ("learning_rate", "0"), ("resolution", "100"),
+    ("train_batch_size", "0"), ("stroke_tag_fraction", "1.5"), ("learning_rate", "0"), ("resolution", "100"),
     ("seed", "-1"), ("lora_rank", "0"), ("checkpoints_total_limit", "0"), ("num_train_epochs", "-2"),
     ("max_train_steps", "0"),
     ("validation_prompts", ""), ("lr_scheduler", "sideways"), ("train_batch_size", "many"), ("no_such_flag", "1"),
@@ -120,12 +122,47 @@ def test_epochs_set_the_steps_by_rows_batch_accumulation_and_processes() -> None
     assert with_epochs(TrainConfig(), rows=100, processes=1) == TrainConfig()
 
 
-def test_settings_of_other_versions_of_the_trainer_are_compared_where_both_have_them() -> None:
-    stored = as_json(TrainConfig())
-    del stored["noise_offset"]
-    assert differing_settings({**stored, "gone": 1}, TrainConfig()) == []
-    assert differing_settings({**stored, "seed": 5}, TrainConfig()) == ["--seed: was 5, is 0"]
-    assert {field.name for field in fields(TrainConfig)} >= FREE_AT_RESUME
+@pytest.mark.parametrize(("old", "new"), [
+    ("composed_share", "composed_fraction"), ("stroke-tag-share", "stroke_tag_fraction"),
+    ("extra_share", "extra_fraction"), ("one_part_share", "single_component_fraction"),
+    ("common_weight", "frequent_kanji_weight"), ("part_balance", "rare_component_exponent"),
+    ("recogniser", "reward_model"), ("recogniser_weight", "reward_weight")])
+def test_a_flag_of_an_older_version_is_refused_in_one_line_with_its_new_name(
+        old: str, new: str, capsys: pytest.CaptureFixture) -> None:
+    for arguments in ((f"--{old}", "0.5"), (f"--{old}=0.5",)):
+        message = refused(capsys, "--seed", "1", *arguments)
+        assert message == f"error: --{old.replace('-', '_')} is called --{new} now\n"
+
+
+def test_an_older_flag_of_a_stage_is_refused_with_the_stage_before_the_new_name(
+        capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        command_line_parse(BaseConfig, ["--unet.composed_share", "0.5"], None)
+    assert "--unet.composed_share is called --unet.composed_fraction now" in capsys.readouterr().err
+
+
+def test_a_card_may_tell_no_path_of_this_machine() -> None:
+    told = public_settings(TrainConfig())
+    assert not told.keys() & {"output_dir", "cache_dir", "train_data_dir", "extra_data_dir", "held_out_prompts",
+                              "reward_model", "pretrained_model_name_or_path"}
+    assert {"learning_rate", "composed_fraction", "seed"} <= told.keys()
+    paths = {field.name for field in fields(TrainConfig) if "Path" in str(field.type)}
+    assert not told.keys() & paths, "nor one that a later version adds"
+
+
+def test_what_is_reported_and_kept_may_differ_at_resume_and_what_is_learned_may_not() -> None:
+    fixed = as_json(TrainConfig(), without=MAY_DIFFER)
+    assert {"seed", "learning_rate", "composed_fraction", "optimizer", "mixed_precision", "resolution"} <= fixed.keys()
+    assert not fixed.keys() & {"output_dir", "max_train_steps", "checkpointing_steps", "validation_prompts",
+                               "logging_steps", "train_data_dir"}
+
+
+def test_reports_and_caches_make_no_other_result() -> None:
+    config = TrainConfig()
+    told = replace(config, logging_steps=3, report_to="none", cache_dir=Path("elsewhere"), cache_budget=0.0)
+    assert result_settings(told) == result_settings(config) != result_settings(replace(config, guidance_scale=2.0))
+    epochs = replace(config, num_train_epochs=3)
+    assert result_settings(replace(epochs, max_train_steps=7)) == result_settings(epochs)
 
 
 # --- the learning rate -----------------------------------------------------------------------------------------------

@@ -328,10 +328,54 @@ def test_a_moved_dataset_and_other_reports_are_welcome(bench: Path, begun: Path,
     moved = shutil.copytree(bench / "data", tmp_path / "moved")
     shutil.rmtree(begun / "checkpoint-000006")
     config = config_of(bench, begun, train_data_dir=moved, checkpointing_steps=5, validation_prompts=("tree",),
-                       save_precision="fp32", logging_steps=2)
+                       num_inference_steps=1, logging_steps=2)
     ended = run_main(config, tmp_path / "log")
     assert ended.status == 0, ended.output
     assert same_tensors(begun / "checkpoint-000006", bench / "whole/checkpoint-000006")
+
+
+OLD_NAMES = {"composed_fraction": "composed_share", "stroke_tag_fraction": "stroke_tag_share",
+             "extra_fraction": "extra_share", "single_component_fraction": "one_part_share",
+             "frequent_kanji_weight": "common_weight", "rare_component_exponent": "part_balance",
+             "reward_model": "recogniser", "reward_weight": "recogniser_weight"}
+GONE = {"caption_dropout": 0.1, "muon_momentum": 0.95, "save_precision": "fp16"}
+
+
+def as_of_an_older_version(run: Path, **gone: object) -> None:
+    """Give the settings and entries of a run folder's files the names that older versions of the trainer wrote."""
+    def older(settings: dict) -> dict:
+        return {OLD_NAMES.get(name, name): value for name, value in settings.items()} | GONE | gone
+
+    for path in [run / "config.json", *run.glob("checkpoint-*/manifest.json")]:
+        content = json.loads(path.read_text())
+        if "reward_model_sha256" in content:
+            content["recogniser_sha256"] = content.pop("reward_model_sha256")
+        content["settings"] = older(content["settings"])
+        if content.pop(checkpoints.OWN_DIGEST, None) is not None:
+            content[checkpoints.OWN_DIGEST] = checkpoints._own_digest(content)
+        path.write_text(json.dumps(content))
+    if (run / "finished.json").exists():
+        (run / "finished.json").write_text(json.dumps(older(json.loads((run / "finished.json").read_text()))))
+
+
+def test_a_run_folder_of_an_older_version_is_resumed(bench: Path, begun: Path, tmp_path: Path) -> None:
+    shutil.rmtree(begun / "checkpoint-000006")
+    as_of_an_older_version(begun)
+    ended = run_main(config_of(bench, begun), tmp_path / "log")
+    assert ended.status == 0, ended.output
+    assert "resuming from" in ended.output
+    assert same_tensors(begun / "checkpoint-000006", bench / "whole/checkpoint-000006")
+    as_of_an_older_version(begun)
+    assert "is complete" in run_main(config_of(bench, begun), tmp_path / "log").output
+
+
+def test_a_run_of_an_older_version_with_other_settings_is_refused_by_todays_names(
+        bench: Path, begun: Path, tmp_path: Path) -> None:
+    as_of_an_older_version(begun, caption_dropout=0.3)
+    ended = run_main(config_of(bench, begun, composed_fraction=0.9), tmp_path / "log")
+    assert ended.status == 1
+    assert "--composed_fraction: was 0.5, is 0.9" in ended.output
+    assert "--caption_dropout: was 0.3, is 0.1" in ended.output, "a constant now"
 
 
 def test_the_last_whole_checkpoint_is_taken_and_the_damaged_one_named(bench: Path, begun: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import DDPMScheduler
 
-from dataset.captioned_folder import Row
+from dataset.rows import Row
 from models.pipelines import load_pipeline
 from recogniser.judge import Judge
 from recogniser_fixtures import save_judge
@@ -89,7 +89,7 @@ def test_a_perfect_prediction_gives_the_drawing_back_and_its_reading_is_the_loss
         missing = loss(oracle, latents, noise, timesteps, text, torch.tensor([1, 2, 3]), UNASKED, draw()) - given
     assert torch.allclose(off, 0.3 * (asked > 0) * ((seen.expected_strokes() - 30).abs() - 0.5), atol=1e-2)
 
-    shares, classes = seen.parts.softmax(-1), judge.vocabulary.classes()
+    shares, classes = seen.components.softmax(-1), judge.vocabulary.classes()
     found = {element: torch.log(1.0 - (1.0 - shares[:, :, classes[element]]).prod(-1) + 1e-4) for element in "口十"}
     expected = torch.stack([-found["口"][0], -found["口"][1] - found["十"][1], torch.zeros(())])
     assert torch.allclose(missing, expected, atol=2e-2)  # of the third row nothing is known

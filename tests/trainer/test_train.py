@@ -21,7 +21,9 @@ from safetensors.torch import load_file
 
 from common import checkpoints
 from common.quiet import known_noise_off
-from dataset.captioned_folder import Row, dataset_hash, load_picture, read_dataset
+from dataset.captioned_folder import read_dataset
+from dataset.images import load_image
+from dataset.rows import Row, dataset_hash
 from models.pipelines import load_pipeline
 from models.text import encode_prompts
 from recogniser.judge import Judge
@@ -105,7 +107,7 @@ def loss_on(rows: list[Row], unet: torch.nn.Module, pipeline: StableDiffusionPip
     """The loss of a UNet on the rows' pictures and captions, over all timesteps, with fixed noise."""
     draw = torch.Generator().manual_seed(0)
     cpu, channels = torch.device("cpu"), pipeline.vae.config.in_channels
-    pictures = torch.stack([torch.from_numpy(load_picture(row.path, 32, channels)) for row in rows])
+    pictures = torch.stack([torch.from_numpy(load_image(row.path, 32, channels)) for row in rows])
     loss, losses = DiffusionLoss(pipeline.scheduler, None, cpu), []
     with torch.no_grad():
         latents = pipeline.vae.encode(pictures).latent_dist.mean * pipeline.vae.config.scaling_factor
@@ -120,7 +122,7 @@ def recogniser_loss_on(rows: list[Row], pipeline: StableDiffusionPipeline, judge
     """The recogniser's loss of the rows' pictures, noised to the middle and drawn again."""
     draw = torch.Generator().manual_seed(0)
     cpu = torch.device("cpu")
-    pictures = torch.stack([torch.from_numpy(load_picture(row.path, 32, pipeline.vae.config.in_channels))
+    pictures = torch.stack([torch.from_numpy(load_image(row.path, 32, pipeline.vae.config.in_channels))
                             for row in rows])
     loss = RewardLoss(pipeline.scheduler, pipeline.vae, judge, rows, cpu)
     with torch.no_grad():
@@ -329,8 +331,7 @@ def test_a_checkpoint_of_other_weights_is_refused_and_changes_nothing(bench: Pat
 
 @pytest.fixture(scope="module")
 def lora_run(bench: Path) -> Path:
-    config = config_of(bench, bench / "lora", lora_rank=4, save_precision="fp32", mixed_precision="bf16",
-                       learning_rate=1e-2)
+    config = config_of(bench, bench / "lora", lora_rank=4, mixed_precision="bf16", learning_rate=1e-2)
     ended = run_main(config, bench / "lora.txt")
     assert ended.status == 0, ended.output
     return bench / "lora"
@@ -353,8 +354,8 @@ def test_a_lora_loads_as_diffusers_users_load_one(bench: Path, lora_run: Path) -
     with torch.no_grad():
         plain = load_pipeline(str(bench / "sd1")).unet.eval()(*inputs).sample
         adapted, whole = base.unet.eval()(*inputs).sample, fused.unet.eval()(*inputs).sample
-    assert torch.allclose(adapted, whole, atol=1e-4)
-    assert not torch.allclose(adapted, plain, atol=1e-3)
+    rounding = (adapted - whole).abs().max()  # the pipeline folder is in fp16
+    assert rounding < 2e-3 and (adapted - plain).abs().max() > 10 * rounding
 
 
 def test_a_lora_is_there_in_the_form_of_other_programs(bench: Path, lora_run: Path) -> None:

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 from common.checkpoints import CheckpointError
 from common.errors import DivergenceError
 from common.stop_signals import Stopped, StopSignals
-from dataset.captioned_folder import Row
+from dataset.rows import Row
 from models.tiny import new_unet, new_vae
 from trainer import autoencoder
 from trainer.autoencoder import VaeConfig, normalise_latents, reconstruction_error

@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 
 from common.errors import UserError
 from common.files import give_usual_mode, sha256, sync, write_text
+from common.settings import differences
 
 MANIFEST = "manifest.json"
 OWN_DIGEST = "manifest_sha256"  # the manifest's digest of itself
@@ -151,11 +152,16 @@ def prune(run_dir: Path, newest: int, limit: int) -> None:
         _remove(path)
 
 
-def require_same_settings(found: Checkpoint, settings: Mapping[str, Any]) -> None:
-    """Raise CheckpointError, naming what differs, where a checkpoint was trained with other settings than these."""
-    stored = found.manifest["settings"]
-    differing = [f"--{name}: was {stored.get(name)!r}, is {settings.get(name)!r}"
-                 for name in sorted({*stored, *settings}) if stored.get(name) != settings.get(name)]
+def require_same_settings(found: Checkpoint, settings: Mapping[str, Any],
+                          provenance: Mapping[str, Any] | None = None) -> None:
+    """Raise CheckpointError, naming what differs, where a checkpoint comes of other settings or another provenance.
+
+    settings: those that must not differ between a run and its continuation, by the names that the manifest has for
+    them; provenance: the manifest's own entries, such as the hash of the dataset.
+    """
+    differing = differences(found.manifest["settings"], settings)
+    differing += [f"{name}: was {found.manifest.get(name)}, is {value}" for name, value in (provenance or {}).items()
+                  if found.manifest.get(name) != value]
     if differing:
         raise CheckpointError(f"{found.path} was made with other settings:\n  " + "\n  ".join(differing) +
                               "\nUse those to resume, or name another --output_dir to start afresh.")

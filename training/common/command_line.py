@@ -9,6 +9,7 @@ from typing import NoReturn, TypeVar
 import tyro
 
 from common.errors import UserError
+from common.settings import old_flags
 from common.stop_signals import Stopped, StopSignals
 
 T = TypeVar("T")
@@ -18,12 +19,19 @@ def parse(kind: type[T], arguments: Sequence[str] | None, description: str | Non
           program: str | None = None) -> T:
     """A settings dataclass from the command line (None: this process's own); underscores or hyphens alike.
 
-    Prints what is wrong and exits with status 2 on a flag or a value that does not fit.
+    Prints what is wrong and exits with status 2 on a flag or a value that does not fit; of a flag that was renamed, its
+    new name.
     """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    renamed = old_flags(kind)
+    for flag in (argument.removeprefix("--").split("=")[0].replace("-", "_") for argument in arguments
+                 if argument.startswith("--")):
+        if flag in renamed:
+            refuse(f"--{flag} is called --{renamed[flag]} now")
     try:
         extra = {} if default is None else {"default": default}
-        return tyro.cli(kind, args=sys.argv[1:] if arguments is None else list(arguments), description=description,
-                        prog=program, use_underscores=True, **extra)
+        return tyro.cli(kind, args=arguments, description=description, prog=program,
+                        use_underscores=True, **extra)
     except ValueError as error:  # the dataclass's own checks
         refuse(str(error))
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 import torch
 
 from common.seeds import Purpose, generator
-from dataset.captioned_folder import Row
+from dataset.rows import Row
 
 REWARD_TIMESTEPS = (0.3, 0.98)  # shares of the timesteps between which a recogniser looks; there strokes and parts are decided
 
@@ -61,7 +61,7 @@ class BatchPlan:
         self.timestep_weights, self.dropout, self.tag_share = timestep_weights, dropout, tag_share
         self.noise_offset, self.weights, self.single_component_fraction = noise_offset, weights, single_component_fraction
         self.caption_counts = torch.tensor([len(row.captions) for row in rows])
-        self.part_name_counts = torch.tensor([len(row.part_names) for row in rows])
+        self.part_name_counts = torch.tensor([len(row.component_names) for row in rows])
         self.strokes = torch.tensor([row.strokes or 0 for row in rows])
         self.can_tag = torch.tensor([row.strokes is not None for row in rows])
         self.has_reward = torch.tensor([row.is_own or bool(row.metadata.get("components")) for row in rows])

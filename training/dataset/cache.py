@@ -19,8 +19,9 @@ import torch
 from tqdm import tqdm
 
 from common.quiet import known_noise_off
-from dataset.captioned_folder import Row, load_picture
 from dataset.captions import with_stroke_tag
+from dataset.images import load_image
+from dataset.rows import Row
 from models.pipelines import module_hash
 from models.text import encode_prompts
 
@@ -154,7 +155,7 @@ def encode_rows(pipeline: StableDiffusionPipeline, rows: Sequence[Row], wanted: 
 
 
 def _caption_text(rows: Sequence[Row], row: int, caption: int, tagged: int) -> str:
-    text = (rows[row].captions + rows[row].part_names)[caption]
+    text = (rows[row].captions + rows[row].component_names)[caption]
     return with_stroke_tag(text, rows[row].strokes) if tagged else text
 
 
@@ -190,7 +191,7 @@ def _encode_pictures(vae: AutoencoderKL, store: RecordStore, rows: Sequence[Row]
     batch_size = max(1, PICTURE_BATCH_PIXELS // resolution**2)
 
     def encode(keys: Sequence[str]) -> torch.Tensor:
-        pictures = [load_picture(paths[key], resolution, vae.config.in_channels) for key in keys]
+        pictures = [load_image(paths[key], resolution, vae.config.in_channels) for key in keys]
         posterior = vae.encode(torch.stack([torch.from_numpy(picture) for picture in pictures]).to(device)).latent_dist
         return torch.stack([posterior.mean, posterior.std], dim=1)
 

@@ -12,101 +12,23 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from common.errors import UserError
+from dataset.rows import Row
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 LISTED_PROBLEMS = 20  # how many are printed of those found
+Entries = list[tuple[str, dict[str, Any]]]  # an entry of the metadata and, before it, which one it is, in words
 
 
 class DatasetError(UserError):
     """A dataset folder that cannot be trained on; the message lists what is wrong and what to do."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One captioned picture: its file and digest, its captions (at least one) and what else its metadata says."""
-
-    path: Path
-    sha256: str
-    captions: tuple[str, ...]
-    metadata: dict[str, Any]
-
-    @property
-    def strokes(self) -> int | None:
-        """The stroke count, where the set has one (a set of anything else has none)."""
-        return self._whole_number("strokes")
-
-    @property
-    def is_composed(self) -> bool:
-        """Whether it was composed of the components of real characters."""
-        return self.metadata.get("kind") == "composed"
-
-    @property
-    def is_own(self) -> bool:
-        """Whether it is a drawing of a model's own, one to learn from or one to be led away from."""
-        return self.metadata.get("kind") in ("drawn", "rejected")
-
-    @property
-    def is_rejected(self) -> bool:
-        """Whether it is a drawing to be led away from: one of a model's own that a recogniser refused."""
-        return self.metadata.get("kind") == "rejected"
-
-    @property
-    def is_common(self) -> bool:
-        """Whether it is a character of everyday use: in KANJIDIC2's grades or its 2,501 most frequent."""
-        return self.grade is not None or self.metadata.get("frequency") is not None
-
-    @property
-    def grade(self) -> int | None:
-        """KANJIDIC2's grade, where the set has one: 1 to 6 are the years of primary school."""
-        return self._whole_number("grade")
-
-    @property
-    def forms(self) -> frozenset[str]:
-        """The meaning forms of its components (the 水 of 氵), where the set knows them."""
-        return frozenset(form_of(part) for part in self.metadata.get("components") or ())
-
-    @property
-    def part_names(self) -> tuple[str, ...]:
-        """What the components of a composed character mean, each by itself; none of any other row."""
-        components = self.metadata.get("components") or () if self.is_composed else ()
-        return tuple(component["meaning"] for component in components if component.get("meaning"))
-
-    def _whole_number(self, name: str) -> int | None:
-        """A value of the metadata that is a whole number; a CSV has it as text."""
-        value = self.metadata.get(name)
-        if isinstance(value, str):
-            return int(value) if value.isdecimal() else None
-        return value if isinstance(value, int) else None
-
-
-def form_of(component: Mapping[str, str]) -> str:
-    """The meaning form of a component of the metadata."""
-    return component.get("original") or component["element"]
-
-
-def homonyms(rows: Iterable[Row]) -> dict[str, frozenset[str]]:
-    """The meaning forms of the components of each name: a "ward" is 区 as well as 區."""
-    named: dict[str, set[str]] = {}
-    for row in rows:
-        for component in row.metadata.get("components") or ():
-            if name := component.get("meaning"):
-                named.setdefault(name, set()).add(form_of(component))
-    return {name: frozenset(forms) for name, forms in named.items()}
-
-
-def forms_alike(component: Mapping[str, str], named: Mapping[str, frozenset[str]]) -> frozenset[str]:
-    """The meaning form of a component and those of its homonyms."""
-    return named.get(component.get("meaning"), frozenset()) | {form_of(component)}
 
 
 def read_dataset(folder: Path, split: str = "train", image_column: str = "file_name", caption_column: str | None = None,
@@ -121,32 +43,21 @@ def read_dataset(folder: Path, split: str = "train", image_column: str = "file_n
         raise DatasetError(f"{folder}: no such folder. Make the kanji set with: python dataExtraction/main.py")
     root = folder / split if (folder / split).is_dir() else folder
     entries, problems = _read_metadata(root)
-    columns = sorted({key for _, entry in entries for key in entry})
-    image_column = _existing_column(root, image_column, columns, "--image_column")
-    if caption_column is None:
-        caption_column = "captions" if "captions" in columns else "text"
-    caption_column = _existing_column(root, caption_column, columns, "--caption_column")
-
-    rows, seen = [], {}
-    for place, entry in tqdm(entries, desc="checking pictures", unit="row", disable=not progress, leave=False):
+    image_column, caption_column = _existing_columns(root, entries, image_column, caption_column)
+    rows: list[Row] = []
+    seen: dict[str, str] = {}  # each file name's first entry, in words
+    for where, entry in tqdm(entries, desc="checking pictures", unit="row", disable=not progress, leave=False):
         name = entry.get(image_column)
         if not isinstance(name, str) or not name:
-            problems.append(f"{place}: no {image_column}")
-            continue
-        if name in seen:
-            problems.append(f"{place}: {name} has a row already, {seen[name]}")
-            continue
-        seen[name] = place
-        captions = _captions(entry.get(caption_column))
-        if not captions:
-            problems.append(f"{place}: {name} has no caption in {caption_column}")
-        digest, problem = _check_picture(root, name)
-        if problem:
-            problems.append(f"{place}: {name} {problem}")
-        if captions and not problem:
-            metadata = {key: value for key, value in entry.items() if key not in (image_column, caption_column)}
-            rows.append(Row(root / name, digest, captions, metadata))
-    problems += [f"{name}: a picture without a row" for name in sorted(_pictures(root) - seen.keys())]
+            problems.append(f"{where}: no {image_column}")
+        elif name in seen:
+            problems.append(f"{where}: {name} has a row already, {seen[name]}")
+        else:
+            seen[name] = where
+            row, found = _checked_row(root, entry, image_column, caption_column)
+            rows.append(row)
+            problems += [f"{where}: {name} {problem}" for problem in found]
+    problems += [f"{name}: a picture without a row" for name in sorted(_picture_names(root) - seen.keys())]
     if problems:
         raise DatasetError(_problem_list(root, problems))
     if not rows:
@@ -170,69 +81,64 @@ def without_prompts(rows: Sequence[Row], path: Path) -> list[Row]:
     return others
 
 
-def dataset_hash(rows: Sequence[Row]) -> str:
-    """SHA-256 over pictures, captions and metadata in order: two sets with the same hash train the same model."""
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update(json.dumps([row.sha256, row.captions, row.metadata], sort_keys=True, default=str).encode())
-    return digest.hexdigest()
+# --- the metadata ----------------------------------------------------------------------------------------------------
+
+def _read_metadata(root: Path) -> tuple[Entries, list[str]]:
+    """The entries of metadata.jsonl or metadata.csv, and what could not be read."""
+    for path, read in ((root / "metadata.jsonl", _read_json_lines), (root / "metadata.csv", _read_csv)):
+        if path.is_file():
+            return read(path)
+    raise DatasetError(f"{root}: no metadata.jsonl (or metadata.csv). It holds one row a picture: "
+                       '{"file_name": "moon.png", "text": "moon"}')
 
 
-def load_picture(path: Path, resolution: int, channels: int) -> np.ndarray:
-    """A picture as the VAE takes it: float32 (channels, resolution, resolution) in [-1, 1].
-
-    The whole picture is kept: it is resized (Lanczos) to fit and padded to the square with white, never cropped and
-    never flipped, since either changes what a glyph says. Transparency is laid on white.
-    """
-    with Image.open(path) as image:
-        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        image = image.convert("L" if channels == 1 else "RGB")
-    if image.size != (resolution, resolution):
-        scale = resolution / max(image.size)
-        size = tuple(max(1, round(side * scale)) for side in image.size)
-        square = Image.new(image.mode, (resolution, resolution), "white")
-        square.paste(image.resize(size, Image.Resampling.LANCZOS), tuple((resolution - side) // 2 for side in size))
-        image = square
-    pixels = np.asarray(image, dtype=np.float32) / 127.5 - 1.0
-    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
-
-
-def _read_metadata(root: Path) -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:
-    """The rows of metadata.jsonl or metadata.csv, each with its place in words, and what could not be read."""
-    jsonl, table = root / "metadata.jsonl", root / "metadata.csv"
+def _read_json_lines(path: Path) -> tuple[Entries, list[str]]:
     entries, problems = [], []
-    if jsonl.is_file():
-        for number, line in enumerate(jsonl.read_bytes().splitlines(), 1):
-            place = f"{jsonl.name} line {number}"
-            if not line.strip():
-                continue
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                problems.append(f"{place}: not a whole JSON object (cut off?): {line[:60].decode('utf8', 'replace')}")
-                continue
-            if isinstance(entry, dict):
-                entries.append((place, entry))
-            else:
-                problems.append(f"{place}: not a JSON object")
-    elif table.is_file():
-        with table.open(encoding="utf8", newline="") as file:
-            for number, row in enumerate(csv.DictReader(file), 2):
-                entry = {key: value or None for key, value in row.items() if key}
-                entries.append((f"{table.name} row {number}", entry))
-    else:
-        raise DatasetError(f"{root}: no metadata.jsonl (or metadata.csv). It holds one row a picture: "
-                           '{"file_name": "moon.png", "text": "moon"}')
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        where = f"{path.name} line {number}"
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            problems.append(f"{where}: not a whole JSON object (cut off?): {line[:60].decode('utf8', 'replace')}")
+            continue
+        if isinstance(entry, dict):
+            entries.append((where, entry))
+        else:
+            problems.append(f"{where}: not a JSON object")
     return entries, problems
 
 
-def _existing_column(root: Path, column: str, columns: Sequence[str], flag: str) -> str:
-    if column not in columns:
-        raise DatasetError(f"{root}: no column {column!r}; there are: {', '.join(columns) or 'none'}. "
-                           f"Name the right one with {flag}.")
-    return column
+def _read_csv(path: Path) -> tuple[Entries, list[str]]:
+    with path.open(encoding="utf8", newline="") as file:
+        return [(f"{path.name} row {number}", {key: value or None for key, value in row.items() if key})
+                for number, row in enumerate(csv.DictReader(file), 2)], []
+
+
+def _existing_columns(root: Path, entries: Entries, image_column: str, caption_column: str | None) -> tuple[str, str]:
+    """The two columns. Raises DatasetError where there is none of that name."""
+    columns = sorted({key for _, entry in entries for key in entry})
+    if caption_column is None:
+        caption_column = "captions" if "captions" in columns else "text"
+    for column, flag in ((image_column, "--image_column"), (caption_column, "--caption_column")):
+        if column not in columns:
+            raise DatasetError(f"{root}: no column {column!r}; there are: {', '.join(columns) or 'none'}. "
+                               f"Name the right one with {flag}.")
+    return image_column, caption_column
+
+
+# --- one row ---------------------------------------------------------------------------------------------------------
+
+def _checked_row(root: Path, entry: dict[str, Any], image_column: str, caption_column: str) -> tuple[Row, list[str]]:
+    """An entry as a row, and what is wrong with it."""
+    captions = _captions(entry.get(caption_column))
+    problems = [] if captions else [f"has no caption in {caption_column}"]
+    digest, problem = _check_picture(root, entry[image_column])
+    if problem:
+        problems.append(problem)
+    metadata = {key: value for key, value in entry.items() if key not in (image_column, caption_column)}
+    return Row(root / entry[image_column], digest, captions, metadata), problems
 
 
 def _captions(value: Any) -> tuple[str, ...]:
@@ -257,7 +163,7 @@ def _check_picture(root: Path, name: str) -> tuple[str, str | None]:
     return hashlib.sha256(data).hexdigest(), None
 
 
-def _pictures(root: Path) -> set[str]:
+def _picture_names(root: Path) -> set[str]:
     return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from dataset.captioned_folder import Row
+from dataset.rows import Row
 
 LATEST_GRADE = 10  # of KANJIDIC2's; 1 to 6 are primary school's
 MAX_RARITY_WEIGHT = 5.0  # times as often as one of usual components, at most, is a composed character of rare ones drawn
@@ -44,11 +44,11 @@ def row_weights(rows: Sequence[Row], composed_fraction: float, frequent_kanji_we
     """
     weights = torch.ones(len(rows), dtype=torch.float64)
     composed = torch.tensor([row.is_composed for row in rows])
-    common = torch.tensor([row.is_common for row in rows]) & ~composed
+    common = torch.tensor([row.is_frequent for row in rows]) & ~composed
     if frequent_kanji_weight > 1.0:
         grades = torch.tensor([row.grade or LATEST_GRADE for row in rows])
         weights[common] *= frequent_kanji_weight * (4.0 / grades[common]).clamp_min(1.0)
-        everyday = [row.strokes for row, is_common in zip(rows, common.tolist(), strict=True) if is_common]
+        everyday = [row.strokes for row, is_frequent in zip(rows, common.tolist(), strict=True) if is_frequent]
         weights *= _stroke_lean(rows, [strokes for strokes in everyday if strokes])
     if rare_component_exponent > 0.0 and composed.any():
         weights *= _part_lean(rows, rare_component_exponent)

@@ -16,20 +16,22 @@ from common.device import choose_device
 from common.files import appearing, save_image, write_text
 from common.image_grid import MARGIN, captioned_grid
 from common.paths import TINY_DIR
+from common.settings import check_ranges, setting
 from common.stop_signals import StopSignals
-from dataset.captioned_folder import Row, dataset_hash, read_dataset
+from dataset.captioned_folder import read_dataset
+from dataset.rows import Row, dataset_hash
 from generation.drawing import draw_to_folder
 from generation.request import read_requests
 from generation.settings import GenerateConfig
 from models.pipelines import load_model
 from models.tiny import save_untrained
-from scoring.ablation_table import SETS, table
+from scoring.ablation_table import table
 from scoring.benchmark import Benchmark, EvaluateConfig, Sampler, prepare, score
 from scoring.report import Report, as_json_text, shown_settings
 from trainer.base_recipe import BaseConfig
-from trainer.config import EXAMPLE_PROMPTS, TrainConfig
+from trainer.config import EXAMPLE_PROMPTS, TrainConfig, result_settings
 from trainer.run import train
-from trainer.run_folder import RunFolder, finished_facts, is_finished
+from trainer.run_folder import RunFolder, is_finished
 
 JOINED = "joined"  # our column: all meanings of a row in one caption
 MIRRORED, PLAIN = Path("data/mirrored"), Path("data/plain")  # our dataset folders, below the output folder
@@ -59,33 +61,28 @@ class AblationConfig:
     """The arms' run folders, the table and the images. The same command again resumes where it stopped."""
     cache_dir: Path = Path("runs/cache")
     """Where encoded images and captions are kept; shared between runs."""
-    steps: int = 1000
+    steps: int = setting(1000, at_least=1)
     """Updates of each arm; the rate rises over the first tenth."""
-    train_batch_size: int = 32
+    train_batch_size: int = setting(32, at_least=1)
     """Images an update."""
-    learning_rate: float = 5e-4
+    learning_rate: float = setting(5e-4, above=0)
     """The peak."""
-    pairs: int = 100
-    """Two-concept prompts that an arm is scored on. Two seeds each."""
-    heldout: int = 200
+    pairs: int = setting(100, at_least=2)
+    """Two-concept prompts that an arm is scored on, at least 2: one alone has no shuffled baseline. Two seeds each."""
+    heldout: int = setting(200, at_least=2)
     """Meanings of held-out kanji, at most. One seed each."""
-    wild: int = 40
+    wild: int = setting(40, at_least=2)
     """Prompts of the modern world. Four seeds each."""
-    budget: int = 100
+    budget: int = setting(100, at_least=1)
     """Known meanings with a number of strokes, for the arm that was taught stroke counts. One seed each."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train and sample; `auto` takes a CUDA GPU where there is one."""
-    seed: int = 0
+    seed: int = setting(0, at_least=0)
     """Seed of the untrained weights, of all that is random in training, of the prompts and of the samples."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their ranges. Raises ValueError naming the flag."""
-        for name, least in (("steps", 1), ("train_batch_size", 1), ("budget", 1), ("seed", 0),
-                            *((name, 2) for name in SETS)):  # one prompt alone has no shuffled baseline
-            if getattr(self, name) < least:
-                raise ValueError(f"--{name} {getattr(self, name)}: must be at least {least}")
-        if not 0.0 < self.learning_rate < float("inf"):
-            raise ValueError(f"--learning_rate {self.learning_rate}: must be above 0")
+        check_ranges(self)
 
 
 def compare(config: AblationConfig, stop: StopSignals) -> str:
@@ -271,4 +268,4 @@ def _example_files(arm: TrainConfig, config: AblationConfig) -> list[Path]:
 def _provenance(arm: TrainConfig, config: AblationConfig) -> dict[str, Any]:
     """What score.json says of how an arm was trained and scored."""
     settings = asdict(benchmark_settings(config, arm))
-    return json.loads(json.dumps({"training": finished_facts(arm), "benchmark": settings}, default=str))
+    return json.loads(json.dumps({"training": result_settings(arm), "benchmark": settings}, default=str))

@@ -16,7 +16,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from common.device import choose_device
-from dataset.captioned_folder import DatasetError, Row, load_picture, read_dataset
+from dataset.captioned_folder import DatasetError, read_dataset
+from dataset.images import load_image
+from dataset.rows import Row
 from generation.settings import SamplingSettings
 from models.pipelines import load_model
 from recogniser.judge import JUDGE, Judge
@@ -69,7 +71,7 @@ def collect(config: BlindTestConfig) -> list[Glyph]:
 
 def rare_rows(held_out: Sequence[Row], count: int, seed: int) -> list[Row]:
     """Held-out kanji that few readers know. Raises DatasetError where there are not enough."""
-    rare = [row for row in held_out if not row.is_composed and not row.is_common]
+    rare = [row for row in held_out if not row.is_composed and not row.is_frequent]
     if len(rare) < count:
         raise DatasetError(f"{len(rare)} rare held-out kanji, where {count} are needed: lower --count, or make the "
                            "whole set with: python dataExtraction/main.py")
@@ -106,7 +108,7 @@ def _real(pipeline: Any, rows: Sequence[Row], device: torch.device) -> list[Glyp
     vae, side = pipeline.vae, pipeline.unet.config.sample_size * pipeline.vae_scale_factor
     glyphs = []
     for row in rows:
-        picture = torch.from_numpy(load_picture(row.path, side, vae.config.in_channels))[None].to(device, vae.dtype)
+        picture = torch.from_numpy(load_image(row.path, side, vae.config.in_channels))[None].to(device, vae.dtype)
         decoded = vae.decode(vae.encode(picture).latent_dist.mode()).sample
         image = pipeline.image_processor.postprocess(decoded, output_type="pil")[0]
         glyphs.append(Glyph(image, True, row.metadata.get("literal") or row.path.name))

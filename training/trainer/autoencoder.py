@@ -25,7 +25,8 @@ from common.quiet import known_noise_off
 from common.schedules import cosine, warm_up
 from common.seeds import Purpose, generator
 from common.stop_signals import StopSignals
-from dataset.captioned_folder import Row, load_picture
+from dataset.images import load_image
+from dataset.rows import Row
 from models.tiny import RESOLUTION, new_vae
 
 with known_noise_off():
@@ -130,7 +131,7 @@ def _read_glyphs(rows: Sequence[Row]) -> torch.Tensor:
     """All pictures as uint8 (N, 1, 128, 128); 16 kB each, so that a hundred thousand fit into memory."""
     glyphs = np.empty((len(rows), 1, RESOLUTION, RESOLUTION), dtype=np.uint8)
     for index, row in enumerate(tqdm(rows, desc="reading pictures", unit="picture", leave=False)):
-        glyphs[index] = np.rint((load_picture(row.path, RESOLUTION, 1) + 1.0) * 127.5)
+        glyphs[index] = np.rint((load_image(row.path, RESOLUTION, 1) + 1.0) * 127.5)
     return torch.from_numpy(glyphs)
 
 

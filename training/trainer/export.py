@@ -40,8 +40,7 @@ def save_pipeline(config: TrainConfig, unet: UNet2DConditionModel, facts: dict[s
     pipeline.unet = _plain_copy(unet, pipeline.unet)
     pipeline.unet.register_to_config(sample_size=config.resolution // pipeline.vae_scale_factor)  # what is drawn then
     use_fast_sampler(pipeline)
-    dtype = torch.float16 if config.save_precision == "fp16" else torch.float32
-    return write_folder(pipeline, dtype, config.output_dir / "pipeline", model_card.text(config, facts), grid)
+    return write_folder(pipeline, torch.float16, config.output_dir / "pipeline", model_card.text(config, facts), grid)
 
 
 def write_folder(pipeline: StableDiffusionPipeline, dtype: torch.dtype, final: Path, card: str,

@@ -18,21 +18,22 @@ from common import checkpoints
 from common.errors import UserError
 from common.files import write_text
 from common.quiet import known_noise_off
+from common.settings import as_json
 from common.stop_signals import Stopped, StopSignals
 from dataset.batch_plan import BatchPlan
 from dataset.batches import Batch, Batches
 from dataset.cache import encode_rows
-from dataset.captioned_folder import Row, dataset_hash
+from dataset.rows import Row, dataset_hash
 from dataset.sampling_weights import row_weights, timestep_weights, with_extra
 from models.pipelines import load_pipeline, module_hash
 from recogniser.judge import Judge
 from trainer import export, hub
 from trainer.compile_check import refuse_other_gradients
-from trainer.config import TrainConfig, as_json
+from trainer.config import CAPTION_DROPOUT, TrainConfig, result_settings
 from trainer.diffusion_loss import DiffusionLoss
 from trainer.resume import find_checkpoint
 from trainer.reward_loss import RewardLoss
-from trainer.run_folder import FINISHED, RunFolder, finished_facts, peak_memory_gb
+from trainer.run_folder import FINISHED, RunFolder, peak_memory_gb
 from trainer.sample_grid import Validation
 from trainer.train_state import PRECISIONS, TrainState
 
@@ -79,7 +80,7 @@ class TrainingRun:
             _latent_shape(pipeline, config.resolution),
             timestep_weights(self.loss.train_timesteps, config.timestep_bias_strategy, config.timestep_bias_portion,
                              config.timestep_bias_multiplier, config.timestep_bias_begin, config.timestep_bias_end),
-            config.caption_dropout, config.stroke_tag_fraction, config.noise_offset, weights, config.single_component_fraction)
+            CAPTION_DROPOUT, config.stroke_tag_fraction, config.noise_offset, weights, config.single_component_fraction)
         encoded = encode_rows(
             pipeline, rows, self.draws.wanted(config.max_train_steps), config.cache_dir, config.resolution,
             config.mixed_precision, self.device, config.cache_budget * 1e9)
@@ -244,7 +245,7 @@ class TrainingRun:
                 pipeline_dir = export.save_pipeline(self.config, unet, self.provenance, grid)
             print(f"pipeline: {pipeline_dir}\nsamples:  {grid}")
             hub.push(self.config)
-            write_text(self.run.path / FINISHED, json.dumps(finished_facts(self.config), indent=1) + "\n")
+            write_text(self.run.path / FINISHED, json.dumps(result_settings(self.config), indent=1) + "\n")
         self.accelerator.wait_for_everyone()
         return self.config.output_dir / "pipeline"
 

@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from common.quiet import known_noise_off
 from generation.sampling import GUIDED_FRACTION
-from trainer.config import TrainConfig, as_json
+from trainer.config import TrainConfig, public_settings
 
 with known_noise_off():
     pass
@@ -33,9 +33,7 @@ def text(config: TrainConfig, facts: dict[str, Any]) -> str:
         tags=["stable-diffusion", "diffusers", "text-to-image", "kanji", *(["lora"] if config.lora_rank else [])])
     if data.base_model is None:
         base = Path(base).name  # a folder of this machine is nobody else's business
-    settings = {name: value for name, value in as_json(config).items()
-                if name not in ("output_dir", "cache_dir", "train_data_dir", "extra_data_dir", "reward_model",
-                             "pretrained_model_name_or_path")}
+    settings = public_settings(config)
     prompts = ", ".join(config.validation_prompts)
     return str(ModelCard(f"""---
 {data.to_yaml()}

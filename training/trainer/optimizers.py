@@ -15,6 +15,7 @@ from trainer.config import TrainConfig
 with known_noise_off():
     from accelerate import Accelerator
 
+MUON_MOMENTUM = 0.95  # the decay of its momentum, as Muon's author has it
 # First and last layers and the timestep's embedding are AdamW's even where Muon is asked for, as Muon's author has it.
 ADAMW_LAYERS = ("conv_in.", "conv_out.", "time_embedding.")
 
@@ -43,7 +44,7 @@ class Optimizers:
         muon = torch.optim.Muon if has_bf16(accelerator.device) else _Fp32Muon
         self.muon = muon(
             [matrix for _, matrix in self.matrices], lr=config.learning_rate, weight_decay=config.adam_weight_decay,
-            momentum=config.muon_momentum, adjust_lr_fn="match_rms_adamw") if kernels else None
+            momentum=MUON_MOMENTUM, adjust_lr_fn="match_rms_adamw") if kernels else None
 
     @property
     def learning_rate(self) -> float:

@@ -4,13 +4,50 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from common.command_line import parse, refuse
 from models.hub import is_available
 from trainer.config import TrainConfig
+
+
+def _preset(base: TrainConfig, train_batch_size: int, **settings: Any) -> TrainConfig:
+    """A base's settings with its update, `base.train_batch_size` samples, in batches that a device holds."""
+    return replace(base, train_batch_size=train_batch_size,
+                   gradient_accumulation_steps=base.train_batch_size // train_batch_size, **settings)
+
+
+# `tiny` has zero terminal SNR, where min-SNR would give the noisiest steps, that decide what is drawn and where, no
+# weight at all; its sampling weights and bias are those that its own weights were trained with.
+TINY = TrainConfig(
+    pretrained_model_name_or_path="tiny", resolution=128, train_batch_size=64, cache_budget=4.0, max_train_steps=250,
+    learning_rate=1e-6, snr_gamma=None, guidance_scale=3.0, checkpointing_steps=125, validation_steps=125,
+    frequent_kanji_weight=6.0, timestep_bias_strategy="later")
+NANO = TrainConfig(
+    pretrained_model_name_or_path="bguisard/stable-diffusion-nano-2-1", revision="main", resolution=128,
+    train_batch_size=64, cache_budget=1.0, max_train_steps=10_000, learning_rate=5e-5, snr_gamma=5.0,
+    guidance_scale=5.0, checkpointing_steps=1_000, validation_steps=1_000)
+SD14 = replace(
+    NANO, pretrained_model_name_or_path="CompVis/stable-diffusion-v1-4", resolution=512, train_batch_size=32,
+    revision="133a221b8aa7292a167afc5127cb63fb5005638b",  # the one with safetensors
+    learning_rate=2e-5)
+# Those without an ending are for 24 GB. A weight in training takes 16 bytes (fp32 weight, gradient, two moments), 4 for
+# its average and 2 for its bf16 copy, so 19 GB for either UNet; a frozen one under a LoRA takes 2. A sample takes about
+# 0.1 GB at 128 px and 1.5 GB at 512 px, a third of that with recomputing.
+_TABLE = {
+    "tiny":         _preset(TINY, train_batch_size=64),
+    "sd-nano":      _preset(NANO, train_batch_size=32),
+    "sd-nano-8gb":  _preset(NANO, train_batch_size=32, lora_rank=16, learning_rate=2e-4),
+    "sd-nano-80gb": _preset(NANO, train_batch_size=64, cache_budget=4.0),
+    "sd14":         _preset(SD14, train_batch_size=4,  gradient_checkpointing=True),
+    "sd14-8gb":     _preset(SD14, train_batch_size=2,  lora_rank=16, learning_rate=1e-4, gradient_checkpointing=True),
+    "sd14-80gb":    _preset(SD14, train_batch_size=16, cache_budget=4.0),
+}  # fmt: skip
+PRESETS = {name: replace(config, output_dir=Path("runs") / name) for name, config in _TABLE.items()}
 
 
 def parse_train_config(arguments: Sequence[str] | None, description: str | None) -> TrainConfig:
@@ -21,7 +58,7 @@ def parse_train_config(arguments: Sequence[str] | None, description: str | None)
     name, rest = _take_preset(sys.argv[1:] if arguments is None else arguments)
     if name not in PRESETS:
         refuse(f"--preset {name}: no such preset; there are: {', '.join(PRESETS)}. Any other base is named by "
-                "--pretrained_model_name_or_path FOLDER_OR_HUB_ID.")
+               "--pretrained_model_name_or_path FOLDER_OR_HUB_ID.")
     program = "train_text_to_image.py [--preset NAME]"
     return parse(TrainConfig, rest, description, default=PRESETS[name], program=program)
 
@@ -29,16 +66,16 @@ def parse_train_config(arguments: Sequence[str] | None, description: str | None)
 def _take_preset(arguments: Sequence[str]) -> tuple[str, list[str]]:
     """Split `--preset NAME` or `--preset=NAME` off."""
     rest, name = list(arguments), "tiny"
-    for place, argument in enumerate(rest):
+    for index, argument in enumerate(rest):
         if argument == "--preset":
-            if place + 1 == len(rest):
+            if index + 1 == len(rest):
                 refuse(f"--preset needs a name: {', '.join(PRESETS)}")
-            name = rest[place + 1]
-            del rest[place:place + 2]
+            name = rest[index + 1]
+            del rest[index:index + 2]
             break
         if argument.startswith("--preset="):
             name = argument.removeprefix("--preset=")
-            del rest[place]
+            del rest[index]
             break
     return name, rest
 
@@ -52,31 +89,3 @@ def choose_preset() -> tuple[str, str]:
     if available:
         return "sd-nano", f"there is a CUDA GPU ({torch.cuda.get_device_name()}), and of its weights: {why}"
     return "tiny", f"there is a CUDA GPU, but not the weights of sd-nano: {why}"
-
-
-SD14_COMMIT = "133a221b8aa7292a167afc5127cb63fb5005638b"  # of CompVis/stable-diffusion-v1-4, the one with safetensors
-# What differs between the bases. `tiny` has zero terminal SNR, where min-SNR would give the noisiest steps, that decide
-# what is drawn and where, no weight at all; its lean and bias are those that its weights were trained with. The rows of
-# one base (those without an ending are for 24 GB) differ in what a GPU holds: batch times accumulation is the same, so
-# what is learned is too (but for the LoRA of 8 GB). A weight in training takes 16 bytes (fp32 weight, gradient, two
-# moments), 4 for its average and 2 for its bf16 copy, so 19 GB for either UNet; a frozen one under a LoRA takes 2. A
-# picture takes about 0.1 GB at 128 px and 1.5 GB at 512 px, a third of that with recomputing.
-_COLUMNS = (
-    "pretrained_model_name_or_path", "revision", "resolution", "train_batch_size", "gradient_accumulation_steps",
-    "gradient_checkpointing", "lora_rank", "cache_budget", "max_train_steps", "learning_rate", "snr_gamma",
-    "guidance_scale", "checkpointing_steps", "frequent_kanji_weight", "timestep_bias_strategy")
-_NANO, _SD14 = "bguisard/stable-diffusion-nano-2-1", "CompVis/stable-diffusion-v1-4"
-_TABLE = {
-    # name           base    revision      px bat. acc recompute rank cache   steps  rate gamma guid.  every lean  bias
-    "tiny":         ("tiny", None,        128, 64,  1, False, None, 4.0,    250, 1e-6,   None, 3.0, 125, 6.0, "later"),
-    "sd-nano":      (_NANO,  "main",      128, 32,  2, False, None, 1.0, 10_000, 5e-5, 5.0,  5.0, 1_000, 3.0, "none"),
-    "sd-nano-8gb":  (_NANO,  "main",      128, 32,  2, False, 16,   1.0, 10_000, 2e-4, 5.0,  5.0, 1_000, 3.0, "none"),
-    "sd-nano-80gb": (_NANO,  "main",      128, 64,  1, False, None, 4.0, 10_000, 5e-5, 5.0,  5.0, 1_000, 3.0, "none"),
-    "sd14":         (_SD14,  SD14_COMMIT, 512,  4,  8, True,  None, 1.0, 10_000, 2e-5, 5.0,  5.0, 1_000, 3.0, "none"),
-    "sd14-8gb":     (_SD14,  SD14_COMMIT, 512,  2, 16, True,  16,   1.0, 10_000, 1e-4, 5.0,  5.0, 1_000, 3.0, "none"),
-    "sd14-80gb":    (_SD14,  SD14_COMMIT, 512, 16,  2, False, None, 4.0, 10_000, 2e-5, 5.0,  5.0, 1_000, 3.0, "none"),
-}  # fmt: skip
-PRESETS: dict[str, TrainConfig] = {
-    name: TrainConfig(output_dir=Path("runs") / name, **settings, validation_steps=settings["checkpointing_steps"])
-    for name, row in _TABLE.items() for settings in [dict(zip(_COLUMNS, row, strict=True))]
-}

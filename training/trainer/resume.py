@@ -9,21 +9,28 @@ from typing import Any
 
 from common import checkpoints
 from common.errors import UserError
-from trainer.config import FREE_AT_RESUME, TrainConfig, as_json
+from common.settings import MAY_DIFFER, as_json, with_current_names
+from trainer.config import CAPTION_DROPOUT, TrainConfig
 from trainer.learning_rate import changes_before
+from trainer.optimizers import MUON_MOMENTUM
+
+# Settings of older versions that are constants now: a run that had another value cannot be resumed.
+_CONSTANTS = {"caption_dropout": CAPTION_DROPOUT, "muon_momentum": MUON_MOMENTUM}
+_OLD_PROVENANCE = {"recogniser_sha256": "reward_model_sha256"}  # what older manifests call an entry
 
 
 class ResumeError(UserError):
-    """A run that cannot be resumed as it is asked to; the message says what differs and what to do."""
+    """A run that cannot be resumed as it is asked to; the message says why and what to do."""
 
 
-def find_checkpoint(config: TrainConfig, facts: Mapping[str, Any],
+def find_checkpoint(config: TrainConfig, provenance: Mapping[str, Any],
                     say: Callable[[str], None] = print) -> checkpoints.Checkpoint | None:
     """The whole checkpoint to resume from, or None where the run folder has none: then the run begins at step 0.
 
-    facts: hashes of the data and the base and the number of processes, which must be those of the checkpoint. Why a
-    damaged checkpoint is skipped goes to `say`. Raises ResumeError where settings or facts differ, and CheckpointError
-    where one that was asked for by name is not whole.
+    provenance: hashes of the data and the models and the number of processes, which must be those of the checkpoint.
+    Why a damaged checkpoint is skipped goes to `say`. Raises CheckpointError where settings or provenance differ, or
+    where a checkpoint that was asked for by name is not whole, and ResumeError where it is not there or the learning
+    rates of the updates done would have been others.
     """
     if config.resume_from_checkpoint == "latest":
         found = checkpoints.latest(config.output_dir, say)
@@ -31,25 +38,18 @@ def find_checkpoint(config: TrainConfig, facts: Mapping[str, Any],
             say(f"no whole checkpoint is left in {config.output_dir}: beginning at step 0")
     else:
         found = _named(config)
-    if found is not None:
-        differing = differing_settings(found.manifest["settings"], config)
-        differing += [f"{name}: was {found.manifest.get(name)}, is {value}" for name, value in facts.items()
-                      if found.manifest.get(name) != value]
-        if differing:
-            raise ResumeError(f"{found.path} was made with other settings:\n  " + "\n  ".join(differing) +
-                              "\nUse those to resume, or name another --output_dir to start afresh.")
-        _refuse_other_rates(config, found)
+    if found is None:
+        return None
+    found = replace(found, manifest=_with_current_names(found.manifest))
+    checkpoints.require_same_settings(found, as_json(config, without=MAY_DIFFER) | _CONSTANTS, provenance)
+    _refuse_other_rates(config, found)
     return found
 
 
-def differing_settings(stored: Mapping[str, Any], config: TrainConfig) -> list[str]:
-    """The settings that must not differ between a run and its continuation but do, each in words.
-
-    A setting that one of the two versions of the trainer does not have is not compared.
-    """
-    now = as_json(config)
-    return [f"--{name}: was {stored[name]!r}, is {now[name]!r}" for name in now
-            if name in stored and name not in FREE_AT_RESUME and stored[name] != now[name]]
+def _with_current_names(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A checkpoint's manifest, of whatever version, by the names that its entries and settings have today."""
+    current = {_OLD_PROVENANCE.get(name, name): value for name, value in manifest.items()}
+    return {**current, "settings": with_current_names(TrainConfig, current["settings"])}
 
 
 def _named(config: TrainConfig) -> checkpoints.Checkpoint:
@@ -70,5 +70,5 @@ def _refuse_other_rates(config: TrainConfig, found: checkpoints.Checkpoint) -> N
         raise ResumeError(
             f"--max_train_steps was {old.max_train_steps}, is {config.max_train_steps}: under --lr_scheduler "
             f"{config.lr_scheduler} the {found.step} updates done would have had other learning rates, so a longer run "
-            "would not have come by here. Keep the number, or start afresh in another --output_dir with --lr_scheduler "
-            "constant_with_warmup (whose last --lr_cooldown_steps fall to zero), which can be prolonged.")
+            "would have learned something else by here. Keep the number, or start afresh in another --output_dir with "
+            "--lr_scheduler constant_with_warmup (whose last --lr_cooldown_steps fall to zero), which can be raised.")

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from common.quiet import known_noise_off
-from dataset.captioned_folder import Row, forms_alike, homonyms
+from dataset.rows import Row, forms_alike, homonyms
 from recogniser.augmentations import as_sampled
 from recogniser.judge import Judge
 from recogniser.network import RecogniserOutput, decoded_ink
@@ -78,7 +78,7 @@ class RewardLoss:
 
     def _missing(self, seen: RecogniserOutput, rows: torch.Tensor) -> torch.Tensor:
         """The log-loss of each row's components being somewhere in the glyph, (R,)."""
-        shares = seen.parts.float().softmax(-1)
+        shares = seen.components.float().softmax(-1)
         missing = []
         for glyph, row in zip(shares, rows.tolist(), strict=True):
             absent = [(1.0 - glyph[:, kinds].sum(-1)).clamp_min(MIN_PROBABILITY).prod() for kinds in self.parts[row]]

@@ -11,7 +11,8 @@ import torch
 from common.device import has_bf16
 from common.quiet import known_noise_off
 from common.stop_signals import StopSignals
-from dataset.captioned_folder import Row, read_dataset, without_prompts
+from dataset.captioned_folder import read_dataset, without_prompts
+from dataset.rows import Row
 from trainer import hub
 from trainer.config import TrainConfig, with_epochs
 from trainer.loop import TrainingError, TrainingRun

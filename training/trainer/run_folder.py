@@ -18,7 +18,8 @@ from PIL import Image
 
 from common.errors import UserError
 from common.files import write_text
-from trainer.config import TrainConfig, as_json
+from common.settings import as_json, differences, with_current_names
+from trainer.config import TrainConfig, result_settings
 
 CONFIG, COMMAND, METRICS, FINISHED = "config.json", "command.txt", "metrics.jsonl", "finished.json"
 REPORTED_PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "peft", "safetensors")
@@ -59,11 +60,11 @@ class RunFolder:
                 report.close()
         self._lock.close()
 
-    def write_settings(self, config: TrainConfig, facts: dict[str, Any]) -> None:
+    def write_settings(self, config: TrainConfig, provenance: dict[str, Any]) -> None:
         """Write config.json (settings, versions, hashes) and add the exact command to command.txt."""
         packages = {name: importlib.metadata.version(name) for name in REPORTED_PACKAGES}
         content = {"settings": as_json(config), "python": platform.python_version(), "packages": packages,
-                   "git_commit": _git_commit(), **facts}
+                   "git_commit": _git_commit(), **provenance}
         write_text(self.path / CONFIG, json.dumps(content, indent=1, sort_keys=True) + "\n")
         with (self.path / COMMAND).open("a", encoding="utf8") as file:
             file.write(" ".join(["python", *map(_quoted, sys.argv)]) + "\n")
@@ -106,15 +107,8 @@ def is_finished(path: Path, config: TrainConfig) -> bool:
         finished = json.loads((path / FINISHED).read_text(encoding="utf8"))
     except (OSError, ValueError):
         return False
-    return finished == finished_facts(config) and (path / "pipeline" / "model_index.json").exists()
-
-
-def finished_facts(config: TrainConfig) -> dict[str, Any]:
-    """What finished.json says: the settings that make the result."""
-    left_out = {"dry_run", "resume_from_checkpoint", "logging_steps", "report_to", "cache_budget", "cache_dir"}
-    if config.num_train_epochs is not None:
-        left_out.add("max_train_steps")  # which is worked out from it once the rows are counted
-    return {name: value for name, value in as_json(config).items() if name not in left_out}
+    same = not differences(with_current_names(TrainConfig, finished), result_settings(config))
+    return same and (path / "pipeline" / "model_index.json").exists()
 
 
 def peak_memory_gb(device: torch.device) -> float:

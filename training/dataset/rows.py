@@ -1,0 +1,96 @@
+"""One row of a captioned folder, and what rows say of components and of their names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Row:
+    """One captioned picture: its file and digest, its captions (at least one) and what else its metadata says."""
+
+    path: Path
+    sha256: str
+    captions: tuple[str, ...]
+    metadata: dict[str, Any]
+
+    @property
+    def strokes(self) -> int | None:
+        """The stroke count, where the set has one (a set of anything else has none)."""
+        return self._whole_number("strokes")
+
+    @property
+    def is_composed(self) -> bool:
+        """Whether it was composed of the components of real characters."""
+        return self.metadata.get("kind") == "composed"
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a drawing of a model's own, one to learn from or one to be led away from."""
+        return self.metadata.get("kind") in ("drawn", "rejected")
+
+    @property
+    def is_rejected(self) -> bool:
+        """Whether it is a drawing to be led away from: one of a model's own that a recogniser refused."""
+        return self.metadata.get("kind") == "rejected"
+
+    @property
+    def is_frequent(self) -> bool:
+        """Whether it is a frequent kanji: in KANJIDIC2's grades or its 2,501 most frequent."""
+        return self.grade is not None or self.metadata.get("frequency") is not None
+
+    @property
+    def grade(self) -> int | None:
+        """KANJIDIC2's grade, where the set has one: 1 to 6 are the years of primary school."""
+        return self._whole_number("grade")
+
+    @property
+    def forms(self) -> frozenset[str]:
+        """The meaning forms of its components (the 水 of 氵), where the set knows them."""
+        return frozenset(form_of(component) for component in self.metadata.get("components") or ())
+
+    @property
+    def component_names(self) -> tuple[str, ...]:
+        """What the components of a composed character mean, each by itself; none of any other row."""
+        components = self.metadata.get("components") or () if self.is_composed else ()
+        return tuple(component["meaning"] for component in components if component.get("meaning"))
+
+    def _whole_number(self, name: str) -> int | None:
+        """A value of the metadata that is a whole number; a CSV has it as text."""
+        value = self.metadata.get(name)
+        if isinstance(value, str):
+            return int(value) if value.isdecimal() else None
+        return value if isinstance(value, int) else None
+
+
+def form_of(component: Mapping[str, str]) -> str:
+    """The meaning form of a component of the metadata."""
+    return component.get("original") or component["element"]
+
+
+def homonyms(rows: Iterable[Row]) -> dict[str, frozenset[str]]:
+    """The meaning forms of the components of each name: a "ward" is 区 as well as 區."""
+    forms: dict[str, set[str]] = {}
+    for row in rows:
+        for component in row.metadata.get("components") or ():
+            if name := component.get("meaning"):
+                forms.setdefault(name, set()).add(form_of(component))
+    return {name: frozenset(alike) for name, alike in forms.items()}
+
+
+def forms_alike(component: Mapping[str, str], forms_by_name: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    """The meaning form of a component and those of its homonyms, as `homonyms` gives them."""
+    return forms_by_name.get(component.get("meaning"), frozenset()) | {form_of(component)}
+
+
+def dataset_hash(rows: Sequence[Row]) -> str:
+    """SHA-256 over pictures, captions and metadata in order: two sets with the same hash train the same model."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps([row.sha256, row.captions, row.metadata], sort_keys=True, default=str).encode())
+    return digest.hexdigest()
