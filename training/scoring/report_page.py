@@ -78,6 +78,7 @@ class Shown:
     reading: str
     nearest: str
     nearest_image: str
+    seed: int
     command: str
 
 
@@ -153,7 +154,7 @@ def shown(sample: ScoredSample, settings: SamplingSettings) -> Shown:
     reading = sample.reading
     copy = " (a copy)" if reading.is_copy else ""
     return Shown(data_url(sample.image, IMAGE_SIDE, GREYS), sample.prompt.asked, reading.is_well_formed,
-                 f"{reading.explain()}{copy}", reading.nearest or "", _nearest_image(reading),
+                 f"{reading.explain()}{copy}", reading.nearest or "", _nearest_image(reading), sample.seed,
                  command_of(sample, settings))
 
 
