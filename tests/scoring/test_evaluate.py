@@ -254,8 +254,8 @@ def test_samples_of_one_prompt_do_not_count_as_independent(real):
 
 def test_copies_stroke_count_errors_and_diversity_are_counted(real):
     asked = Prompt("moon", strokes=7)
-    samples = [sample(asked, "口", 0, strokes=5.0, is_copy=True, nearest="口", likeness=0.99),
-               sample(asked, "口", 1, strokes=8.0, nearest="口", likeness=0.5)]
+    samples = [sample(asked, "口", 0, strokes=5.0, is_copy=True, nearest="口", similarity=0.99),
+               sample(asked, "口", 1, strokes=8.0, nearest="口", similarity=0.5)]
     figures = score_set(samples, real, 0)
     assert figures.novelty.copies.value == 0.5
     assert figures.strokes.stroke_count_error.value == pytest.approx(1.5)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from common.device import choose_device
 from common.paths import shown_name
+from common.settings import setting
 from dataset.captioned_folder import DatasetError, read_dataset
 from dataset.rows import Row, dataset_hash
 from generation.request import CANDIDATE_SEEDS, noise_seed
@@ -47,19 +48,19 @@ class EvaluateConfig(SamplingSettings):
     """The dataset folder of dataExtraction/main.py."""
     output: Path = Path("report")
     """The folder for report.json and report.html."""
-    known: int = 300
+    known: int = setting(300, at_least=0)
     """Prompts of the set `known`; 0 leaves it out. Two seeds each."""
-    heldout: int = 1000
+    heldout: int = setting(1000, at_least=0)
     """Meanings of held-out kanji, at most; there are about 860. One seed each."""
-    pairs: int = 300
+    pairs: int = setting(300, at_least=0)
     """Two-concept prompts. Two seeds each."""
-    wild: int = 109
+    wild: int = setting(109, at_least=0)
     """Prompts of the modern world. Four seeds each."""
-    budget: int = 150
+    budget: int = setting(150, at_least=0)
     """Known meanings with a number of strokes. One seed each."""
-    best_of: int = 1
+    best_of: int = setting(1, at_least=1)
     """Also sample this many for prompts of `wild` and `pairs` and score what the judge picks; 1 leaves it out."""
-    best_of_prompts: int = 60
+    best_of_prompts: int = setting(60, at_least=1)
     """Prompts of each of the two sets that are sampled so often."""
     quick: bool = False
     """A small evaluation: at most 24 prompts a set."""
@@ -67,7 +68,6 @@ class EvaluateConfig(SamplingSettings):
     def __post_init__(self) -> None:
         """Refuse values outside their ranges. Raises ValueError naming the flag."""
         super().__post_init__()
-        self.require_at_least({**dict.fromkeys(SETS, 0), "best_of": 1, "best_of_prompts": 1})
         if not any(getattr(self, name) for name in SETS):
             raise ValueError("every set is left out; there is nothing to score")
 

@@ -82,7 +82,7 @@ def draw_examples(pipeline: StableDiffusionPipeline, drawing: GenerateConfig, be
     drawn = draw(pipeline, candidates, drawing)
     for request in requests:
         pictures = list(itertools.islice(drawn, best_of))
-        readings = judge.read(pictures)
+        readings = judge.read(pictures, [request.words] * best_of)
         chosen = judge.best(readings)
         first, best = (
             Shown(request.candidate(number), number, stem, pictures[number], readings[number], look.is_well_formed)

@@ -175,7 +175,7 @@ def _card(example: Example, facts: PageFacts) -> str:
 
 def _figure(shown: Shown, kind: str, alt: str, mark: str, seed: str) -> str:
     reading, (width, height) = shown.reading, shown.picture.size
-    parts = "".join(f"<li>{marked(str(part))}</li>" for part in reading.parts) or "<li>no part that is known</li>"
+    parts = "".join(f"<li>{marked(str(part))}</li>" for part in reading.components) or "<li>no component that is known</li>"
     strokes = max(1, round(reading.strokes))
     copy = " (a copy)" if reading.is_copy else ""
     nearest = "" if reading.nearest is None else f"<p>nearest real kanji {marked(reading.nearest)}{copy}</p>"

@@ -202,7 +202,7 @@ def found_by_frequency(samples: Sequence[ScoredSample], uses: Mapping[str, int],
 
 def forms_in(reading: Reading) -> frozenset[str]:
     """The meaning forms of the components that were read."""
-    return frozenset(component.original for component in reading.parts)
+    return frozenset(component.original for component in reading.components)
 
 
 def ink_balance(images: Sequence[Image.Image]) -> np.ndarray:
@@ -254,7 +254,7 @@ def _novelty(samples: Sequence[ScoredSample], seed: int) -> Novelty:
     if any(sample.prompt.literals for sample in samples):
         meant = fraction(samples, lambda sample: sample.reading.nearest in sample.prompt.literals, seed)
     return Novelty(fraction(samples, lambda sample: sample.reading.is_copy, seed),
-                   bootstrap([sample.reading.likeness for sample in samples], seed), meant)
+                   bootstrap([sample.reading.similarity for sample in samples], seed), meant)
 
 
 def _frechet(samples: Sequence[ScoredSample], real: RealKanji, seed: int) -> Frechet:

@@ -47,8 +47,8 @@ class Prompt:
 
 def known_prompts(rows: Sequence[Row], count: int, seed: int) -> list[Prompt]:
     """Meanings of everyday training kanji, one a kanji, chosen by the seed."""
-    common = [row for row in rows if not row.is_composed and row.is_frequent and row.metadata.get("components")]
-    meanings = sorted({caption for row in common for caption in row.captions})
+    frequent = [row for row in rows if not row.is_composed and row.is_frequent and row.metadata.get("components")]
+    meanings = sorted({caption for row in frequent for caption in row.captions})
     return _of_meanings(random.Random(seed).sample(meanings, min(count, len(meanings))), rows)
 
 

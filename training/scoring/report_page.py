@@ -14,11 +14,12 @@ from PIL import Image
 
 from common.files import write_text
 from common.statistics import Figure
+from generation.output import redraw_command
+from generation.request import ImageRequest
 from generation.settings import SamplingSettings
 from recogniser.judge import Reading
 from scoring.figures import ScoredSample
 from scoring.pages import data_url, render
-from scoring.redraw import redraw_command
 from scoring.report import Balance, ComparedFigure, JudgeScore, Report, SetScore, as_json_text
 from scoring.summary import percent, plain, set_notes, verdict
 
@@ -77,6 +78,7 @@ class Shown:
     reading: str
     nearest: str
     nearest_image: str
+    seed: int
     command: str
 
 
@@ -118,7 +120,12 @@ def write_report(folder: Path, report: Report, samples: dict[str, Sequence[Score
 def sample_provenance(sample: ScoredSample, settings: SamplingSettings) -> dict[str, Any]:
     """What report.json says of a sample: what was asked for, and the command that makes it again."""
     return {"words": sample.prompt.text, "strokes": sample.prompt.strokes, "seed": sample.seed,
-            "command": redraw_command(sample.prompt, sample.seed, settings)}
+            "command": command_of(sample, settings)}
+
+
+def command_of(sample: ScoredSample, settings: SamplingSettings) -> str:
+    """The command that makes the sample again."""
+    return redraw_command(ImageRequest(sample.prompt.text, sample.prompt.strokes, sample.seed, stem=""), settings)
 
 
 def page(report: Report, samples: dict[str, Sequence[ScoredSample]], settings: SamplingSettings) -> str:
@@ -147,8 +154,8 @@ def shown(sample: ScoredSample, settings: SamplingSettings) -> Shown:
     reading = sample.reading
     copy = " (a copy)" if reading.is_copy else ""
     return Shown(data_url(sample.image, IMAGE_SIDE, GREYS), sample.prompt.asked, reading.is_well_formed,
-                 f"{reading.explain()}{copy}", reading.nearest or "", _nearest_image(reading),
-                 redraw_command(sample.prompt, sample.seed, settings))
+                 f"{reading.explain()}{copy}", reading.nearest or "", _nearest_image(reading), sample.seed,
+                 command_of(sample, settings))
 
 
 def figures_table(report: Report) -> Table:

@@ -59,8 +59,10 @@ def set_notes(score: SetScore) -> list[str]:
         notes.append("both components that are meant, and no homonym of them, are found in "
                      f"{percent(score.exact_match)} of the images")
     if score.found_by_frequency:
-        bands = ", ".join(f"{percent(band)} from {band.min_uses} on" for band in score.found_by_frequency)
-        notes.append(f"by how many training characters show a component, it is found in {bands}")
+        first, *others = score.found_by_frequency
+        bands = "".join(f", from {band.min_uses} on in {percent(band)}" for band in others)
+        notes.append(f"a component that {first.min_uses} or more training characters show is found in {percent(first)} "
+                     f"of the images{bands}")
     if score.meaning_never_a_component:
         one, every, f1 = _found(score.meaning_never_a_component)
         notes.append("of kanji that training shows nowhere as a component (in brackets under shuffled prompts): one "
