@@ -1,25 +1,21 @@
-"""Records and PNGs -> a dataset folder in Hugging Face's imagefolder form, whole or not at all.
+"""Rows and PNGs -> a dataset folder in Hugging Face's imagefolder form, whole or not at all."""
 
-The folder is built beside its final place and renamed when all is on disk. A run that was killed leaves only the
-half-built folder, which the next run removes.
-"""
+from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
-import os
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import files
 from errors import UserError
 
 if TYPE_CHECKING:
-    from records import Record
+    from rows import Row
 
 FORMAT = 1  # raise it whenever the same sources and options would give other files
 SPLITS = ("train", "test")
@@ -42,22 +38,15 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest if ours and isinstance(manifest["options"], dict) and isinstance(manifest["counts"], dict) else None
 
 
-def is_current(output: Path, wanted: dict[str, Any], force: bool = False) -> bool:
-    """Decide what to do about the output folder, after clearing away what a killed run left beside it.
+def is_current(output: Path, expected: dict[str, Any], force: bool = False) -> bool:
+    """Whether the output folder holds, whole, the dataset of the `expected` fingerprint; if not, it is to be built.
 
-    Args:
-        output: the dataset folder.
-        wanted: the fingerprint of this run.
-        force: build it anew even if it is current, and replace a dataset of ours that is another.
-
-    Returns:
-        True if it already holds exactly what is wanted, whole; False if it is to be built.
-
-    Raises:
-        UserError: it holds something that is not ours, or a dataset that only --force replaces.
+    What a killed run left beside it is cleared away first. With `force` it is built anew even so, and a dataset of
+    ours that is another is replaced. Raises UserError where it holds something that is not ours, or a dataset that
+    only --force replaces.
     """
     with explained(output):
-        _clear_leftovers(output.resolve())
+        files.clear_leftovers(output)
         if not output.exists():
             return False
         if not output.is_dir():
@@ -65,23 +54,29 @@ def is_current(output: Path, wanted: dict[str, Any], force: bool = False) -> boo
         names = {path.name for path in output.iterdir()}
         if not names:
             return False
-        manifest = read_manifest(output)
-        if manifest is None or (foreign := _foreign(output, names)):
-            what = ", ".join(foreign[:3]) if manifest else "no manifest.json of ours"
-            raise UserError(
-                f"--output {output}: holds something else than a dataset of ours ({what}). It is left as it is. "
-                "Choose another --output, or move that away"
-            )
-        same = {key: manifest.get(key) for key in wanted} == wanted
+        manifest = _own_manifest(output, names)
+        same = {key: manifest.get(key) for key in expected} == expected
         whole = _is_whole(output, manifest)
     if same and whole and not force:
         return True
     if not force:
-        difference = "with files missing" if same else _difference(manifest, wanted)
+        difference = "with files missing" if same else _difference(manifest, expected)
         raise UserError(
             f"--output {output}: holds a dataset {difference}. Add --force to replace it, or choose another --output"
         )
     return False
+
+
+def _own_manifest(output: Path, names: set[str]) -> dict[str, Any]:
+    """The manifest of a folder that holds `names`. Raises UserError where it holds anything that is not ours."""
+    manifest = read_manifest(output)
+    if manifest is None or (foreign := _foreign(output, names)):
+        what = ", ".join(foreign[:3]) if manifest else "no manifest.json of ours"
+        raise UserError(
+            f"--output {output}: holds something else than a dataset of ours ({what}). It is left as it is. "
+            "Choose another --output, or move that away"
+        )
+    return manifest
 
 
 def _foreign(folder: Path, names: set[str]) -> list[str]:
@@ -89,8 +84,8 @@ def _foreign(folder: Path, names: set[str]) -> list[str]:
     found = sorted(names - _TOP_LEVEL)
     for split in SPLITS:
         if (folder / split).is_dir():
-            files = (path.name for path in (folder / split).iterdir())
-            found += [f"{split}/{name}" for name in files if not name.endswith(".png") and name != "metadata.jsonl"]
+            inside = (path.name for path in (folder / split).iterdir())
+            found += [f"{split}/{name}" for name in inside if not name.endswith(".png") and name != "metadata.jsonl"]
     return found
 
 
@@ -105,10 +100,10 @@ def _is_whole(folder: Path, manifest: dict[str, Any]) -> bool:
     return (folder / "README.md").is_file() and (folder / HELD_OUT_PAIRS).is_file()
 
 
-def _difference(manifest: dict[str, Any], wanted: dict[str, Any]) -> str:
-    old, new = manifest["options"], wanted["options"]
+def _difference(manifest: dict[str, Any], expected: dict[str, Any]) -> str:
+    old, new = manifest["options"], expected["options"]
     changes = [f"{key} {old.get(key)}, now {new[key]}" for key in new if old.get(key) != new[key]]
-    if manifest["sources"] != wanted["sources"]:
+    if manifest["sources"] != expected["sources"]:
         changes.append("other sources")
     return "made with other settings (" + ("; ".join(changes) or "an earlier version of this program") + ")"
 
@@ -117,88 +112,20 @@ def _difference(manifest: dict[str, Any], wanted: dict[str, Any]) -> str:
 def build(output: Path) -> Iterator[Path]:
     """A new folder to fill; at the end it takes the place of `output`, and if anything fails, it goes.
 
-    Raises:
-        UserError: no right to write there, no room, or another run is building the same folder.
+    Raises UserError where there is no right to write, no room, or another run is building the same folder.
     """
-    target = output.resolve()
-    building, replaced = _beside(target)
     with explained(output):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        building.mkdir(exist_ok=True)
-        with _locked(building) as ours:
-            if not ours:
-                raise UserError(f"--output {output}: another run is building it. Wait for that, or choose another")
-            for left in building.iterdir():
-                _remove(left)
-            try:
+        try:
+            with files.appearing(output) as building:
                 yield building
-                _to_disk(building)
-                if target.exists():
-                    target.rename(replaced)
-                building.rename(target)
-            except BaseException:
-                shutil.rmtree(building, ignore_errors=True)
-                _put_back(target, replaced)
-                raise
-            _sync_folder(target.parent)
-            shutil.rmtree(replaced, ignore_errors=True)
-
-
-def _beside(target: Path) -> tuple[Path, Path]:
-    """The folder that is being built, and the former dataset for the moment between two renames."""
-    return target.with_name(f".{target.name}.building"), target.with_name(f".{target.name}.replaced")
-
-
-def _clear_leftovers(target: Path) -> None:
-    """Undo what a killed run left, unless another run is at it."""
-    building, replaced = _beside(target)
-    if building.is_dir():
-        with _locked(building) as ours:
-            if ours:
-                shutil.rmtree(building)
-                _put_back(target, replaced)
-    else:
-        _put_back(target, replaced)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[bool]:
-    """Hold the lock of a folder; False if another process has it. The lock goes with the process, however it ends."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        yield _lock(descriptor, folder)
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, folder: Path) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # The run that finished it may have renamed the folder away before we had the lock.
-        return os.path.samestat(os.fstat(descriptor), folder.stat())
-    except (BlockingIOError, FileNotFoundError):
-        return False
-
-
-def _put_back(target: Path, replaced: Path) -> None:
-    """After an end between the two renames: put the former dataset back; after both, remove it."""
-    if replaced.is_dir():
-        if target.exists():
-            shutil.rmtree(replaced)
-        else:
-            replaced.rename(target)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
+        except files.BusyError:
+            message = f"--output {output}: another run is building it. Wait for that, or choose another"
+            raise UserError(message) from None
 
 
 @contextlib.contextmanager
 def explained(output: Path) -> Iterator[None]:
-    """Turn what the file system refuses into one clear message about --output."""
+    """Turn what the file system refuses into one UserError about --output."""
     try:
         yield
     except OSError as error:
@@ -210,37 +137,14 @@ def explained(output: Path) -> Iterator[None]:
         raise UserError(f"--output {output}: cannot be used ({reason}). Choose another") from None
 
 
-def _to_disk(folder: Path) -> None:
-    """All of a folder on disk. One sync for the many small pictures, then each table and folder by itself."""
-    os.sync()
-    for path in [*folder.rglob("*.json*"), folder / "README.md"]:
-        with path.open("rb") as stream:
-            os.fsync(stream.fileno())
-    for path in [*(folder / split for split in SPLITS), folder]:
-        _sync_folder(path)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def write_pictures(
-    folder: Path, records: Iterable["Record"], pictures: Iterable[bytes | str]
+    folder: Path, rows: Iterable[Row], pictures: Iterable[bytes | str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Write the pictures and the tables of both splits.
+    """Write the pictures and the tables of both splits into an empty folder.
 
-    Args:
-        folder: empty.
-        records: the rows.
-        pictures: for each record its PNG's bytes, or the reason why it has none; such a row is left out.
-
-    Returns:
-        The counts (train, test, and of each kind) and the SHA-256 over all pictures in order, for the manifest; and
-        the reason for each row left out, by the character or file name.
+    `pictures` has for each row its PNG's bytes, or the reason why it has none; such a row is left out. Returns, for
+    the manifest, the counts (train, test, and of each kind) and the SHA-256 over all pictures in order; and the reason
+    for each row left out, by the character or file name. Raises OSError.
     """
     digest, counts, refused = hashlib.sha256(), Counter(train=0, test=0, real=0, composed=0), {}
     with contextlib.ExitStack() as stack:
@@ -248,29 +152,29 @@ def write_pictures(
         for split in SPLITS:
             (folder / split).mkdir()
             tables[split] = stack.enter_context((folder / split / "metadata.jsonl").open("w", encoding="utf-8"))
-        for record, picture in zip(records, pictures, strict=True):
-            row = record.row
+        for row, picture in zip(rows, pictures, strict=True):
+            name, literal, kind = (row.metadata[column] for column in ("file_name", "literal", "kind"))
             if isinstance(picture, str):
-                refused[row["literal"] or row["file_name"]] = picture
+                refused[literal or name] = picture
                 continue
-            (folder / record.split / row["file_name"]).write_bytes(picture)
-            tables[record.split].write(json_line(row))
-            digest.update(row["file_name"].encode() + picture)
-            counts.update((record.split, row["kind"]))
+            (folder / row.split / name).write_bytes(picture)
+            tables[row.split].write(json_line(row.metadata))
+            digest.update(name.encode() + picture)
+            counts.update((row.split, kind))
     return {"counts": dict(counts), "pictures_sha256": digest.hexdigest()}, refused
 
 
-def json_line(row: dict[str, Any]) -> str:
+def json_line(columns: dict[str, Any]) -> str:
     """A row as one line of JSON, kanji readable."""
-    return json.dumps(row, ensure_ascii=False) + "\n"
+    return json.dumps(columns, ensure_ascii=False) + "\n"
 
 
-def write_held_out_pairs(folder: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write heldout_pairs.jsonl."""
-    (folder / HELD_OUT_PAIRS).write_text("".join(map(json_line, rows)), encoding="utf-8")
+def write_held_out_pairs(folder: Path, pairs: Iterable[dict[str, Any]]) -> None:
+    """Write heldout_pairs.jsonl. Raises OSError."""
+    (folder / HELD_OUT_PAIRS).write_text("".join(map(json_line, pairs)), encoding="utf-8")
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write manifest.json, readable by people too."""
+    """Write manifest.json, readable by people too. Raises OSError."""
     text = json.dumps(manifest, ensure_ascii=False, indent=1)
     (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")

@@ -1,32 +1,22 @@
-"""KANJIDIC2 XML -> Kanji records.
+"""KANJIDIC2 XML -> entries of kanji: meanings, readings, strokes, grade, frequency, radical.
 
 Format: the comments of the file's own DTD (http://www.edrdg.org/kanjidic/kanjd2index_legacy.html).
 """
 
-import contextlib
-import gzip
+from __future__ import annotations
+
 import re
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from lxml import etree
 
 from errors import UserError
+from xml_files import SAFELY, open_xml, readable, refuse_entities
 
-LANGUAGES = ("en", "fr", "es", "pt")
-# How lxml reads files that may be hostile: nothing fetched, nothing expanded, nothing repaired, no giants.
-SAFELY = {
-    "resolve_entities": False,
-    "no_network": True,
-    "load_dtd": False,
-    "huge_tree": False,
-    "recover": False,
-    "remove_comments": True,
-}
+Language = Literal["en", "fr", "es", "pt"]  # all that the file has meanings in
 
 
 @dataclass(frozen=True)
@@ -48,28 +38,11 @@ class Kanji:
         return f"{ord(self.literal):05x}"
 
 
-def open_xml(path: Path) -> BinaryIO:
-    """The file's bytes, unpacked if they are gzip (told by the first two bytes, whatever the name)."""
-    stream = path.open("rb")
-    if stream.read(2) == b"\x1f\x8b":
-        stream.close()
-        return gzip.open(path, "rb")
-    stream.seek(0)
-    return stream
+def read_kanjidic(path: Path, language: Language = "en") -> dict[str, Kanji]:
+    """Every character of a KANJIDIC2 file, by its literal, in the file's order.
 
-
-def read_kanjidic(path: Path, language: str = "en") -> dict[str, Kanji]:
-    """Read KANJIDIC2.
-
-    Args:
-        path: kanjidic2.xml, plain or gzip.
-        language: of the meanings; one of LANGUAGES.
-
-    Returns:
-        Every character of the file, by its literal, in the file's order.
-
-    Raises:
-        UserError: not readable, cut off, not XML, not KANJIDIC2, or with entity declarations.
+    The file may be plain XML or gzip; the meanings are in `language`. Raises UserError where it is not readable, cut
+    off, not XML, not KANJIDIC2, or has entity declarations.
     """
     with readable(path, "--kanjidic"), open_xml(path) as stream:
         kanji = {entry.literal: entry for entry in _entries(path, stream, language)}
@@ -78,7 +51,7 @@ def read_kanjidic(path: Path, language: str = "en") -> dict[str, Kanji]:
     return kanji
 
 
-def _entries(path: Path, stream: BinaryIO, language: str) -> Iterator[Kanji]:
+def _entries(path: Path, stream: BinaryIO, language: Language) -> Iterator[Kanji]:
     """The characters of the file one by one; each node is dropped when read (25 MB of memory instead of 244)."""
     root = None
     for event, node in etree.iterparse(stream, events=("start", "end"), **SAFELY):
@@ -94,41 +67,41 @@ def _entries(path: Path, stream: BinaryIO, language: str) -> Iterator[Kanji]:
                 del root[0]
 
 
-@contextlib.contextmanager
-def readable(path: Path, flag: str) -> Iterator[None]:
-    """Turn what can be wrong with a compressed XML file into one clear message that names the file and the flag."""
-    way_out = f"Fetch it again, or name another: {flag}"
-    try:
-        yield
-    except etree.XMLSyntaxError as error:
-        raise UserError(f"{path}: not well-formed XML ({error.msg}). {way_out}") from None
-    except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path}: cut off or corrupt ({error}). {way_out}") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}). {way_out}") from None
-
-
-def refuse_entities(path: Path | str, tree) -> None:
-    """Raise UserError if the document declares entities of its own (a DOCTYPE without them is fine)."""
-    dtd = tree.docinfo.internalDTD
-    names = [entity.name for entity in dtd.iterentities()] if dtd is not None else []
-    if names:
-        raise UserError(f"{path}: declares the entity {names[0]!r}; files with entities are refused. Use the original")
-
-
-def _entry(path: Path, node, language: str) -> Kanji:
+def _entry(path: Path, node: etree._Element, language: Language) -> Kanji:
+    """One <character>. Raises UserError where it is not as published."""
     literal = node.findtext("literal") or ""
     if len(literal) != 1:
         raise UserError(f"{path}: a <character> whose <literal> is {literal[:20]!r}, not one character")
+    where = f"{path}: kanji {literal}"
+    strokes = _number(where, node, "misc/stroke_count")
+    radical = _number(where, node, "radical/rad_value[@rad_type='classical']")
+    if strokes is None or radical is None:
+        raise UserError(f"{where}: no stroke count or no classical radical; not KANJIDIC2 as published")
+    meanings, on_readings, kun_readings = _words(node, language)
+    return Kanji(
+        literal=literal,
+        meanings=clean_meanings(meanings),
+        on_readings=tuple(on_readings),
+        kun_readings=tuple(kun_readings),
+        strokes=strokes,
+        grade=_number(where, node, "misc/grade"),
+        frequency=_number(where, node, "misc/freq"),
+        radical=radical,
+    )
 
-    def number(tag: str) -> int | None:
-        text = node.findtext(tag)
-        if text is None:
-            return None
-        if not re.fullmatch(r"\s*[0-9]{1,6}\s*", text):
-            raise UserError(f"{path}: kanji {literal}: <{tag.rpartition('/')[2]}> is {text[:20]!r}, not a number")
-        return int(text)
 
+def _number(where: str, node: etree._Element, tag: str) -> int | None:
+    """The number in a tag, None without the tag. Raises UserError where it is no number."""
+    text = node.findtext(tag)
+    if text is None:
+        return None
+    if not re.fullmatch(r"\s*[0-9]{1,6}\s*", text):
+        raise UserError(f"{where}: <{tag.rpartition('/')[2]}> is {text[:20]!r}, not a number")
+    return int(text)
+
+
+def _words(node: etree._Element, language: Language) -> tuple[list[str], list[str], list[str]]:
+    """The meanings in a language, the on readings and the kun readings."""
     meanings, on_readings, kun_readings = [], [], []
     for item in node.iterfind("reading_meaning/rmgroup/*"):
         text = (item.text or "").strip()
@@ -138,19 +111,7 @@ def _entry(path: Path, node, language: str) -> Kanji:
             on_readings.append(text)
         elif item.tag == "reading" and item.get("r_type") == "ja_kun":
             kun_readings.append(text)
-    strokes, radical = number("misc/stroke_count"), number("radical/rad_value[@rad_type='classical']")
-    if strokes is None or radical is None:
-        raise UserError(f"{path}: kanji {literal}: no stroke count or no classical radical; not KANJIDIC2 as published")
-    return Kanji(
-        literal=literal,
-        meanings=clean_meanings(meanings),
-        on_readings=tuple(on_readings),
-        kun_readings=tuple(kun_readings),
-        strokes=strokes,
-        grade=number("misc/grade"),
-        frequency=number("misc/freq"),
-        radical=radical,
-    )
+    return meanings, on_readings, kun_readings
 
 
 # "rod radical (no. 2)", "clothing radical (no. 145", "left village radical - 2 stroke form (no. 170)"

@@ -1,5 +1,7 @@
 """Where the two files come from: KANJIDIC2 (meanings) and KanjiVG (strokes)."""
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import importlib.metadata
@@ -14,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from errors import UserError
-from kanjidic import open_xml, readable
+from files import replacing
+from xml_files import open_xml, readable
 
 _FILE = "kanjidic2.xml.gz"
 KANJIDIC_URL = f"http://www.edrdg.org/kanjidic/{_FILE}"
@@ -24,7 +27,7 @@ DEBIAN_FILE = Path(f"/usr/share/edict/{_FILE}")
 CACHE = Path(__file__).resolve().parent.parent / "data" / "sources"
 _CONNECT_SECONDS, _READ_SECONDS = 3, 15
 _APT_SECONDS = 120
-_MAX_UNZIPPED = (1 << 20) + 1  # bytes of one file: enough to see that it is too large
+_MAX_UNZIPPED = (1 << 20) + 1  # bytes of one file: enough for the reader to see that it is too large
 _HEADER_BYTES = 1 << 16  # the header of kanjidic2.xml stands behind some 14 kB of DTD
 
 
@@ -38,7 +41,7 @@ class Source:
     sha256: str  # of the XML inside (KANJIDIC2), or of all file names and contents in order (KanjiVG)
     origin: str = field(compare=False)  # how it was found, for the screen
 
-    def record(self) -> dict[str, str]:
+    def manifest_entry(self) -> dict[str, str]:
         """The source as it goes into the manifest: nothing that depends on how it was found."""
         return {"name": self.name, "version": self.version, "date": self.date, "sha256": self.sha256}
 
@@ -49,8 +52,7 @@ class Source:
 def find_kanjidic(named: Path | None, cache: Path = CACHE) -> tuple[Path, Source]:
     """Find KANJIDIC2: the file named, else the cache, else EDRDG's own, else Debian's package of it.
 
-    Raises:
-        UserError: the file named is none, or none of the others can be had.
+    Raises UserError where the file named is none, or none of the others can be had.
     """
     if named is not None:
         if not named.is_file():
@@ -81,6 +83,7 @@ class _UnavailableError(Exception):
 
 
 def _from_edrdg(folder: Path) -> tuple[Path, str]:
+    """Fetch today's file; returns it and how it was found. Raises _UnavailableError."""
     import pooch
     import requests
 
@@ -101,13 +104,17 @@ def _from_edrdg(folder: Path) -> tuple[Path, str]:
 
 
 def _installed(folder: Path) -> tuple[Path, str]:
+    """The file of Debian's package where that is installed. Raises _UnavailableError."""
     if not DEBIAN_FILE.is_file():
         raise _UnavailableError(f"{DEBIAN_FILE} is not there")
     return DEBIAN_FILE, f"{DEBIAN_FILE}, of Debian's package {DEBIAN_PACKAGE}"
 
 
 def _from_debian(folder: Path) -> tuple[Path, str]:
-    """Fetch and unpack the package without root, with the machine's package lists or with lists of our own."""
+    """Fetch and unpack the package without root, with the machine's package lists or with lists of our own.
+
+    Raises _UnavailableError.
+    """
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         raise _UnavailableError("no apt-get and dpkg-deb on this machine")
     options = ["-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=8", "-o", "Acquire::https::Timeout=8"]
@@ -132,6 +139,7 @@ def _from_debian(folder: Path) -> tuple[Path, str]:
 
 
 def _run(command: list[str], folder: Path) -> None:
+    """Run a command in a folder. Raises _UnavailableError, with the command's own reason, where it fails."""
     environment = os.environ | {"LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
     try:
         subprocess.run(
@@ -147,17 +155,10 @@ def _run(command: list[str], folder: Path) -> None:
 
 
 def _keep(found: Path, cached: Path) -> Path:
-    """Put a file into the cache, never half-written."""
-    temporary = cached.with_name(f".{cached.name}.{os.getpid()}")
+    """Put a file into the cache. Raises UserError where it cannot be written."""
     try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with replacing(cached) as temporary:
             shutil.copyfile(found, temporary)
-            with temporary.open("rb") as stream:
-                os.fsync(stream.fileno())
-            temporary.replace(cached)
-        finally:
-            temporary.unlink(missing_ok=True)
     except OSError as error:
         reason = f"{cached}: cannot be written ({error.strerror})"
         raise UserError(f"{reason}. Make room, or name a file: --kanjidic") from None
@@ -167,8 +168,7 @@ def _keep(found: Path, cached: Path) -> Path:
 def describe_kanjidic(path: Path, origin: str) -> Source:
     """Version, date and hash of a KANJIDIC2 file; the whole file is read, so that a cut-off one is found.
 
-    Raises:
-        UserError: the file cannot be read to its end, or is something else.
+    Raises UserError where the file cannot be read to its end, or is something else.
     """
     digest = hashlib.sha256()
     head = b""
@@ -191,11 +191,8 @@ def describe_kanjidic(path: Path, origin: str) -> Source:
 def find_kanjivg(named: Path | None) -> tuple[list[tuple[str, bytes]], Source]:
     """Find KanjiVG: the folder, zip or xml.gz named, else the installed package.
 
-    Returns:
-        (name, bytes) of every main file (variants such as 06f22-Kaisho.svg left out), in order of name; the source.
-
-    Raises:
-        UserError: nothing there, or nothing of KanjiVG in it.
+    Returns (name, bytes) of every main file (variants such as 06f22-Kaisho.svg left out), in order of name, and the
+    source. Raises UserError where nothing is there, or nothing of KanjiVG in it.
     """
     if named is None:
         origin, files, version = _packaged()
@@ -216,7 +213,10 @@ def find_kanjivg(named: Path | None) -> tuple[list[tuple[str, bytes]], Source]:
 
 
 def _packaged() -> tuple[str, list[tuple[str, bytes]], str]:
-    # Asked by distribution, not by import: the package's own module has the name of ours.
+    """How it was found, the main files and the version of the installed package, which is data without a module.
+
+    Raises UserError where it is not installed.
+    """
     try:
         package = importlib.metadata.distribution("kanjivg")
     except importlib.metadata.PackageNotFoundError:
@@ -242,7 +242,7 @@ def _from_folder(folder: Path) -> list[tuple[str, bytes]]:
 def _from_release(path: Path) -> list[tuple[str, bytes]]:
     """The main files in a release: the zip of SVG files, or the single XML file."""
     if not zipfile.is_zipfile(path):
-        from kanjivg import svg_files_of_xml
+        from kanjivg_reader import svg_files_of_xml
 
         return [(name, data) for name, data in svg_files_of_xml(path) if _is_main(name)]
     with zipfile.ZipFile(path) as archive:
@@ -251,6 +251,7 @@ def _from_release(path: Path) -> list[tuple[str, bytes]]:
 
 
 def _unzipped(archive: zipfile.ZipFile, name: str) -> bytes:
+    """The beginning of a file in a zip, _MAX_UNZIPPED bytes at most. Raises zipfile.BadZipFile."""
     try:
         with archive.open(name) as stream:
             return stream.read(_MAX_UNZIPPED)

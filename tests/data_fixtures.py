@@ -1,5 +1,7 @@
 """Small sources for the tests of dataExtraction: a KANJIDIC2 of our own making, and strokes from the real KanjiVG."""
 
+from __future__ import annotations
+
 import functools
 import gzip
 from collections.abc import Iterable

@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw
 
-from recogniser.judge import Part, Reading
+from recogniser.judge import Component, Reading
 from recogniser.labels import Vocabulary
 from recogniser.network import Recogniser, Shape, save_recogniser
+from recogniser.senses import Sense
 
 SMALL = Shape(widths=(8, 12, 16), depths=(0, 1, 1), embedding=16)
 MEANINGS = {"口": "mouth", "十": "ten", "二": "two", "人": "person"}
@@ -35,12 +36,12 @@ def draw_component(ink: ImageDraw.ImageDraw, element: str, box: tuple[int, int, 
         ink.line((middle, centre - 4, right, bottom), fill="black", width=2)
 
 
-def glyph(parts: dict[str, str]) -> Image.Image:
+def glyph(components: dict[str, str]) -> Image.Image:
     """A picture with a component in each of the slots given: whole, left, right, top, bottom."""
     boxes = {"whole": (8, 8, 56, 56), "left": (5, 8, 28, 56), "right": (35, 8, 59, 56), "top": (8, 5, 56, 28),
              "bottom": (8, 35, 56, 59)}
     picture = Image.new("L", (SIDE, SIDE), "white")
-    for slot, element in parts.items():
+    for slot, element in components.items():
         draw_component(ImageDraw.Draw(picture), element, boxes[slot])
     return picture
 
@@ -78,7 +79,7 @@ def save_kanji_set(folder: Path) -> Path:
 
 
 def vocabulary() -> Vocabulary:
-    return Vocabulary(tuple(MEANINGS), tuple(MEANINGS), tuple(MEANINGS.values()))
+    return Vocabulary(tuple(MEANINGS), tuple((Sense(element, (name,)),) for element, name in MEANINGS.items()))
 
 
 def save_judge(folder: Path, seed: int = 0, sharpness: float = 1.0) -> Path:
@@ -91,13 +92,13 @@ def save_judge(folder: Path, seed: int = 0, sharpness: float = 1.0) -> Path:
     names = ("component_f1", "component_f1_any_slot", "stroke_error", "well_formed", "broken_refused",
              "called_a_copy_of_another")
     save_recogniser(folder, network, vocabulary(), {
-        "thresholds": {"part": 0.2, "well_formed": 0.5, "copy": 0.99},
+        "thresholds": {"component": 0.2, "well_formed": 0.5, "copy": 0.99},
         "held_out": {"characters": 10, **dict.fromkeys(names, figure), "refused_by_kind": {"overlaid": figure}}})
     return folder
 
 
 def reading(elements: str = "口十", well_formed: float = 0.9, strokes: float = 5.0, **more) -> Reading:
     """What a judge might read: the elements left and right."""
-    parts = tuple(Part(element, element, MEANINGS[element], slot, 0.9)
+    components = tuple(Component(element, element, MEANINGS[element], slot, 0.9)
                   for element, slot in zip(elements, ("left", "right"), strict=False))
-    return Reading(well_formed, well_formed >= 0.5, strokes, parts, **more)
+    return Reading(well_formed, well_formed >= 0.5, strokes, components, **more)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The one test command: makes the environment, then ruff and pytest. `--fast` leaves out the slow tests; other
-# arguments go to pytest.
+# The one test command: makes the environment, then ruff and pytest on all cores. `--fast` leaves out the slow tests;
+# other arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/environment.sh
@@ -14,4 +14,4 @@ done
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}  # the models are tiny: threads would only wait for one another
 
 "$python" -m ruff check .
-"$python" -m pytest ${arguments[@]+"${arguments[@]}"}
+"$python" -m pytest --numprocesses auto --dist worksteal ${arguments[@]+"${arguments[@]}"}

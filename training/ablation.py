@@ -5,7 +5,7 @@
 Trains the embedded base's UNet five times from the same untrained weights, with the same small budget of steps: first
 by the recipe of the first exercise (half of all glyphs mirrored, all meanings of a kanji in one caption, real kanji
 alone), then with one change after another. Each arm is scored as evaluate.py does it, without choosing among several
-pictures. Writes ablation.json, ablation.md (a table) and ablation.png (the same prompts and seeds by every arm) beside
+images. Writes ablation.json, ablation.md (a table) and ablation.png (the same prompts and seeds by every arm) beside
 the arms' run folders. The same command again resumes where it stopped; what is finished is neither trained nor scored
 again.
 
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = parse(AblationConfig, arguments, __doc__, program="ablation.py")
 
     def work(stop: StopSignals) -> None:
-        print(f"\n{compare(config, stop)}\npictures: {config.output_dir / 'ablation.png'}")
+        print(f"\n{compare(config, stop)}\nimages: {config.output_dir / 'ablation.png'}")
 
     return run(work, when_stopped="the same command resumes from here")
 

@@ -2,12 +2,13 @@
 
     python training/generate.py "Buzz Aldrin" Ferrari --output pictures
 
-Writes a PNG for each picture, a JSON beside it (prompt, seed, settings, hash of the model) and all of them as one
-captioned grid, collated_examples.png. Works at once on the embedded base; `--model runs/sd-nano` takes a run, and any
-Stable Diffusion pipeline folder or hub id will do. Picture k of a prompt has seed `--seed` + k, whatever else is drawn
-beside it; its noise comes from that seed and the words, so that two prompts never begin alike. `--best_of 8` draws
-eight for each picture, the first of which is the one that would be drawn without it, and keeps what the recogniser
-finds best formed and nearest to `--strokes`, with its reading. `--svg` adds the drawing as vector paths.
+Writes a PNG for each image, a JSON beside it (words, seed, settings, hash of the model, the command that draws it
+again) and all of them as one captioned grid, collated_examples.png. Works at once on the embedded base; `--model
+runs/sd-nano` takes a run, and any Stable Diffusion pipeline folder or hub id will do. Image k of a prompt has seed
+`--seed` + k, whatever else is drawn beside it; its noise comes from that seed and the words, so that two prompts never
+begin alike. `--best_of 8` draws eight candidates for each image, the first of which is the one that would be drawn
+without it, and keeps what the recogniser finds best formed and nearest to `--strokes`, with its reading. `--svg` adds
+the image as vector paths.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work(_stop: StopSignals) -> None:
         grid = draw_to_folder(config)
-        print(f"pictures: {config.output}\ngrid:     {grid}")
+        print(f"images: {config.output}\ngrid:   {grid}")
 
     return run(work, when_stopped=f"what was drawn lies in {config.output}")
 

@@ -1,14 +1,15 @@
-"""Draw the example pictures and the page that shows them.
+"""Draw the example images and the page that shows them.
 
     python training/make_examples.py --model tiny --prompts_file example_outputs/prompts.txt --output example_outputs
 
-BatchPlan each prompt once, nothing chosen, and beside it the best of eight: `--best_of 8` candidates, the first of which is
+Draws each prompt once, nothing chosen, and beside it the best of eight: `--best_of 8` candidates, the first of which is
 the one drawn, and of which the recogniser chooses one. Writes, as generate.py does, STEM.png and STEM.json for the one,
 STEM-best-of-8.png and .json for the other and collated_examples.png of the first kind; and index.html, which opens
-offline from the folder. The lines of the prompts file that begin with # are the page's headings.
+offline from the folder and says for each image how it is drawn again. The lines of the prompts file that begin with #
+are the page's headings.
 
 All is drawn before anything is written, and the page is written last: stopped at any moment, the folder is as it was or
-holds a whole page. Then pictures of an earlier page whose prompts are no longer listed are removed; other files stay.
+holds a whole page. Then images of an earlier page whose prompts are no longer listed are removed; other files stay.
 The nearest real kanji is named where the dataset folder is there.
 """
 

@@ -1,7 +1,7 @@
 """Train the recogniser on the train split of the kanji set, choose its thresholds, measure it, and write its weights.
 
     python training/train_recogniser.py     # the judge; about 35 minutes on one core
-    python training/train_recogniser.py --kind second --seed 1 --output_dir runs/second   # it only confirms
+    python training/train_recogniser.py --kind control --seed 1 --output_dir runs/control   # it only confirms
 
 An interrupted run is resumed by the same command. Writes OUTPUT_DIR/weights/: recogniser.safetensors (fp16),
 labels.json and recogniser.json (shape, thresholds, figures on the held-out characters).
@@ -18,7 +18,10 @@ from collections.abc import Sequence
 
 from common.command_line import parse, run
 from common.stop_signals import StopSignals
-from recogniser.training import RecogniserConfig, read_splits, report, train
+from recogniser.config import RecogniserConfig
+from recogniser.report import report
+from recogniser.splits import read_splits
+from recogniser.training import train
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

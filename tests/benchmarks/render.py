@@ -8,6 +8,8 @@ the same files, each file's stroke numbers taken out, drawn by CairoSVG, made gr
 take turns within one run, so that other load on the machine meets both; the best of the rounds counts.
 """
 
+from __future__ import annotations
+
 import io
 import os
 import re
@@ -19,9 +21,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "dataExtraction"))
 
 import sources
-from kanjivg import GlyphError, is_kanji, literal_of, read_kanjivg
-from main import Options
-from render import Pen, render_all
+from kanjivg_reader import GlyphError, is_kanji, literal_of, read_kanjivg
+from options import Options
+from parallel_render import render_all
+from render import Pen
 
 _NUMBERS = re.compile(rb'<g id="kvg:StrokeNumbers.*?</g>\s*(?=</svg>)', re.DOTALL)
 

@@ -1,5 +1,7 @@
 """Promises about composed characters, on real strokes."""
 
+from __future__ import annotations
+
 import itertools
 import random
 
@@ -7,19 +9,21 @@ import numpy as np
 import pytest
 
 import data_fixtures
+from arrangements import ARRANGEMENTS
 from captions import composed_captions, concepts_of, names_of
-from compose import HELD_OUT_SHARE, MAX_STROKES, Composer, is_held_out, is_held_out_pair
-from copies import COPY_WORST, Shapes
+from compose import MAX_STROKES, Composer
+from duplicates import MAX_STROKE_DISTANCE, ExistingGlyphs
+from fitting import distance
+from held_out import HELD_OUT_FRACTION, is_held_out, is_held_out_pair
 from kanjidic import Kanji, read_kanjidic
-from kanjivg import Component, is_kanji, read_kanjivg
-from parts import KINDS, description, distance
+from kanjivg_reader import Component, is_kanji, read_kanjivg
 
 COUNT = 600
 
 
 @pytest.fixture(scope="module")
 def glyphs():
-    """The drawings of some 1,900 kanji: enough for every kind."""
+    """The drawings of some 1,900 kanji: enough for every arrangement."""
     files = data_fixtures.all_svgs().items()
     return read_kanjivg((name, data) for name, data in files if "05e00" <= name[:5] < "06a00" or name[:5] > "08f00")[0]
 
@@ -43,7 +47,7 @@ def composed(composer):
 
 
 def originals(character):
-    return tuple(part.original for part in character.parts)
+    return tuple(component.original for component in character.components)
 
 
 def test_as_many_are_made_as_were_asked_for(composed):
@@ -51,8 +55,8 @@ def test_as_many_are_made_as_were_asked_for(composed):
     assert len({character.name for character in composed}) == COUNT
 
 
-def test_every_kind_is_among_them(composed):
-    assert {character.kind.name for character in composed} == {kind.name for kind in KINDS}
+def test_every_arrangement_is_among_them(composed):
+    assert {character.arrangement.name for character in composed} == {arrangement.name for arrangement in ARRANGEMENTS}
 
 
 def test_no_pair_is_that_of_an_existing_kanji(composed, glyphs):
@@ -63,7 +67,7 @@ def test_no_pair_is_that_of_an_existing_kanji(composed, glyphs):
     }
     for character in composed:
         first, second = originals(character)
-        assert (character.kind.first, first, character.kind.second, second) not in existing
+        assert (character.arrangement.first, first, character.arrangement.second, second) not in existing
 
 
 def test_no_pair_is_that_of_a_held_out_kanji_in_any_order(composed, glyphs):
@@ -78,33 +82,34 @@ def test_no_pair_is_that_of_a_held_out_kanji_in_any_order(composed, glyphs):
 
 
 def test_no_picture_is_that_of_an_existing_kanji(composed, glyphs):
-    shapes = Shapes(glyph.strokes for glyph in glyphs.values())
-    assert all(shapes.distance(character.strokes) >= COPY_WORST for character in composed)
+    shapes = ExistingGlyphs(glyph.strokes for glyph in glyphs.values())
+    assert all(shapes.distance(character.strokes) >= MAX_STROKE_DISTANCE for character in composed)
 
 
-def test_parts_come_from_the_same_slots_of_train_kanji(composed, glyphs):
+def test_components_come_from_the_same_slots_of_train_kanji(composed, glyphs):
     for character in composed:
-        for part, position in zip(character.parts, (character.kind.first, character.kind.second), strict=True):
-            assert not is_held_out(part.source)
-            slots = {slot.position: slot for slot in glyphs[part.source].slots}
-            assert slots[position].element == part.element
-            assert part.strokes == tuple(glyphs[part.source].strokes[i] for i in slots[position].strokes)
+        positions = (character.arrangement.first, character.arrangement.second)
+        for placed, position in zip(character.components, positions, strict=True):
+            assert not is_held_out(placed.source)
+            slots = {slot.position: slot for slot in glyphs[placed.source].slots}
+            assert slots[position].element == placed.element
+            assert placed.strokes == tuple(glyphs[placed.source].strokes[i] for i in slots[position].strokes)
 
 
-def test_the_parts_keep_their_distance(composed):
+def test_the_components_keep_their_distance(composed):
     for character in composed:
-        least, most = character.kind.clearance
-        assert least <= distance(*(part.points for part in character.parts)) <= most
+        smallest, largest = character.arrangement.gap
+        assert smallest <= distance(*(placed.points for placed in character.components)) <= largest
 
 
 def test_no_character_is_too_complex(composed):
     assert max(len(character.strokes) for character in composed) <= MAX_STROKES
-    assert all(len(c.strokes) == sum(len(part.strokes) for part in c.parts) for c in composed)
+    assert all(len(c.strokes) == sum(len(placed.strokes) for placed in c.components) for c in composed)
 
 
 def test_captions_are_made_of_both_names(composed):
     for character in composed:
-        first, second = (part.names for part in character.parts)
+        first, second = (placed.names for placed in character.components)
         assert character.captions[0] == f"{first[0]} {second[0]}"
         assert 1 <= len(character.captions) <= 3
         for caption in character.captions:
@@ -124,10 +129,10 @@ def test_asking_for_fewer_gives_some_of_the_same(composer, composed):
 
 def test_only_components_that_are_common_enough_are_composed(composer, composed):
     def rarest(characters):
-        places = [place for c in characters for place in zip(composer.pools[c.kind.name], c.parts, strict=True)]
-        return min(composer.commonness(pool[part.element, part.original]) for pool, part in places)
+        pooled = [p for c in characters for p in zip(composer.pools[c.arrangement.name], c.components, strict=True)]
+        return min(composer.commonness(pool[placed.element, placed.original]) for pool, placed in pooled)
 
-    common = composer.compose(COUNT, seed=0, least_common=12)
+    common = composer.compose(COUNT, seed=0, min_commonness=12)
     assert len(common) == COUNT
     assert rarest(composed) < 12 <= rarest(common)
 
@@ -153,8 +158,8 @@ def test_what_is_held_out_never_moves():
     assert is_held_out_pair("魚", "間")
     assert is_held_out_pair("間", "魚")
     assert not is_held_out_pair("水", "馬")
-    share = sum(is_held_out(chr(code)) for code in range(0x4E00, 0x9FFF)) / (0x9FFF - 0x4E00)
-    assert abs(share - HELD_OUT_SHARE) < 0.01
+    fraction = sum(is_held_out(chr(code)) for code in range(0x4E00, 0x9FFF)) / (0x9FFF - 0x4E00)
+    assert abs(fraction - HELD_OUT_FRACTION) < 0.01
 
 
 # ---------------------------------------------------------------- names and captions
@@ -186,19 +191,19 @@ def test_only_short_names_become_half_of_a_caption():
 
 @pytest.mark.parametrize("language", ["en", "fr", "es", "pt"])
 def test_captions_vary_in_form(language):
-    draw = random.Random(0)
-    captions = {c for _ in range(50) for c in composed_captions(("water", "river"), ("horse",), language, draw)}
+    rng = random.Random(0)
+    captions = {c for _ in range(50) for c in composed_captions(("water", "river"), ("horse",), language, rng)}
     assert {"water horse", "water, horse", "river horse"} <= captions
     if language == "en":
         assert {"water and horse", "horse of water"} <= captions
 
 
-def test_a_description_sequence_says_how_the_parts_stand():
-    kinds = {kind.name: kind for kind in KINDS}
-    assert description(kinds["left-right"], "氵", "馬") == "⿰氵馬"
-    assert description(kinds["top-bottom"], "艹", "化") == "⿱艹化"
-    assert description(kinds["kamae"], "囗", "玉") == "⿴囗玉"
-    assert description(kinds["kamae"], "門", "日") == "⿵門日"
+def test_a_description_sequence_says_how_the_components_stand():
+    arrangements = {arrangement.name: arrangement for arrangement in ARRANGEMENTS}
+    assert arrangements["left-right"].sequence("氵", "馬") == "⿰氵馬"
+    assert arrangements["top-bottom"].sequence("艹", "化") == "⿱艹化"
+    assert arrangements["kamae"].sequence("囗", "玉") == "⿴囗玉"
+    assert arrangements["kamae"].sequence("門", "日") == "⿵門日"
 
 
 def test_distance_is_the_least_between_two_point_sets():

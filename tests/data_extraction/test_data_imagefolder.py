@@ -1,5 +1,7 @@
 """Promises about the dataset folder: whole or not at all, and nothing of others is touched."""
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import os
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import data_fixtures
+import files
 import imagefolder
 import main
 from errors import UserError
@@ -28,7 +31,7 @@ def source_files(tmp_path_factory):
 @pytest.fixture
 def make(tmp_path, source_files, monkeypatch):
     """A function that makes the dataset in tmp_path/kanji and returns the folder."""
-    monkeypatch.setattr(imagefolder.os, "sync", lambda: None)  # it waits for whatever else the machine writes
+    monkeypatch.setattr(files.os, "sync", lambda: None)  # it waits for whatever else the machine writes
 
     def make(**options):
         settings = {"output": tmp_path / "kanji", **source_files, **OPTIONS, **options}
@@ -158,9 +161,9 @@ MOMENTS = [
     (imagefolder, "json_line", 17),
     (imagefolder, "write_held_out_pairs", 0),
     (imagefolder, "write_manifest", 0),
-    (imagefolder, "_to_disk", 0),
+    (files, "_to_disk", 0),
     (Path, "rename", 0),
-    (imagefolder, "_sync_folder", 3),  # the parent's, after the rename
+    (files, "sync", 8),  # the parent's, after the rename; before it five files and three folders
 ]
 
 

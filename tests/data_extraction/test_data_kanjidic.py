@@ -1,5 +1,7 @@
 """Promises about reading KANJIDIC2."""
 
+from __future__ import annotations
+
 import gzip
 
 import pytest

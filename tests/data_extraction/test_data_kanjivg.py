@@ -1,5 +1,7 @@
 """Promises about reading KanjiVG."""
 
+from __future__ import annotations
+
 import gzip
 import re
 import zipfile
@@ -9,7 +11,7 @@ import pytest
 import data_fixtures
 import sources
 from errors import UserError
-from kanjivg import GlyphError, is_kanji, parse_svg, read_kanjivg, walk
+from kanjivg_reader import GlyphError, is_kanji, parse_svg, read_kanjivg, walk
 
 
 def parse(literal):

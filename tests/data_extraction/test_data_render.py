@@ -1,5 +1,7 @@
 """Promises about drawing."""
 
+from __future__ import annotations
+
 import io
 import os
 import signal
@@ -11,9 +13,10 @@ import pytest
 from PIL import Image
 
 import data_fixtures
-from kanjivg import parse_svg
-from paths import parse_path
-from render import InkError, Pen, _undisturbed, clean_svg, draw, png, render_all
+from kanjivg_reader import parse_svg
+from parallel_render import _undisturbed, render_all
+from render import InkError, Pen, clean_svg, draw, png
+from svg_paths import parse_path
 
 SOME = "一丶漢図鬱国凸人馬龍"
 

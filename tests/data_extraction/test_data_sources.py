@@ -1,5 +1,7 @@
 """Promises about where KANJIDIC2 comes from."""
 
+from __future__ import annotations
+
 import functools
 import gzip
 import http.server
@@ -47,7 +49,7 @@ def test_what_was_fetched_is_kept_and_used_again(tmp_path, closed, monkeypatch):
     monkeypatch.setattr(sources, "_from_debian", None)
     again, kept = sources.find_kanjidic(None, tmp_path / "cache")
     assert first == again
-    assert source.record() == kept.record()
+    assert source.manifest_entry() == kept.manifest_entry()
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["kanjidic2.xml.gz"]
 
 

@@ -1,16 +1,31 @@
 """generate.py: what is drawn, how it is named, and what is refused."""
 
-import json
+from __future__ import annotations
 
+import io
+import json
+import shlex
+from dataclasses import replace
+from types import SimpleNamespace
+
+import cairosvg
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+import data_fixtures
+import generate as generate_command
 from common import device
+from common.command_line import parse
 from common.errors import UserError
 from generation import drawing, request
+from generation.best_of import Candidate, choose
 from generation.drawing import draw_to_folder
-from generation.request import read_requests, unique_stems
-from generation.settings import GenerateConfig
+from generation.output import redraw_command
+from generation.request import ImageRequest, read_requests, unique_stems
+from generation.settings import GenerateConfig, SamplingSettings
+from recogniser.judge import Reading
 
 
 def test_each_prompt_gets_count_pictures_with_seeds_that_follow_one_another():
@@ -21,8 +36,9 @@ def test_each_prompt_gets_count_pictures_with_seeds_that_follow_one_another():
 
 
 def test_a_stroke_budget_is_said_as_in_training():
-    assert [request.prompt for request in read_requests(GenerateConfig(prompts=("moon",), strokes=8))] == ["moon, 8 strokes"]
-    assert [request.prompt for request in read_requests(GenerateConfig(prompts=("one",), strokes=1))] == ["one, 1 stroke"]
+    for words, strokes, prompt in (("moon", 8, "moon, 8 strokes"), ("one", 1, "one, 1 stroke")):
+        asked, = read_requests(GenerateConfig(prompts=(words,), strokes=strokes))
+        assert asked.prompt == prompt
 
 
 def test_noise_depends_on_seed_and_words_and_not_on_the_stroke_budget():
@@ -85,9 +101,6 @@ def drawn(tmp_path_factory):
 
 
 def test_a_batch_changes_nothing(drawn):
-    import numpy as np
-    from PIL import Image
-
     together, alone = (np.asarray(Image.open(folder / "tree-0.png"), dtype=float) for folder in drawn)
     assert np.abs(together - alone).mean() < 0.5  # grey levels of 255: a matrix product's rounding, no other picture
     other = np.asarray(Image.open(drawn[0] / "moon-0.png"), dtype=float)
@@ -95,11 +108,12 @@ def test_a_batch_changes_nothing(drawn):
 
 
 def test_a_picture_says_how_it_was_made(drawn):
-    facts = json.loads((drawn[0] / "horse-0.json").read_text(encoding="utf8"))
-    assert facts["prompt"] == "horse"
-    assert facts["seed"] == 0
-    assert facts["steps"] == 4
-    assert len(facts["model"]["unet_sha256"]) == 64
+    made = json.loads((drawn[0] / "horse-0.json").read_text(encoding="utf8"))
+    assert made["prompt"] == "horse"
+    assert made["seed"] == 0
+    assert made["steps"] == 4
+    assert made["command"] == "python training/generate.py horse --steps 4"
+    assert len(made["model"]["unet_sha256"]) == 64
 
 
 def test_vector_paths_lie_beside_a_picture_where_they_are_asked_for(drawn):
@@ -114,28 +128,74 @@ def test_the_first_candidate_is_the_picture_that_is_drawn_without_choosing():
     assert len({request.candidate(number).seed for number in range(8)}) == 8
 
 
+def test_what_is_read_is_said_in_the_sense_that_was_asked_for(tmp_path, monkeypatch):
+    strokes, _, _ = data_fixtures.svg("月").partition(b'<g id="kvg:StrokeNumbers')
+    moon = Image.open(io.BytesIO(cairosvg.svg2png(strokes + b"</svg>", background_color="white", output_width=128)))
+    monkeypatch.setattr(SamplingSettings, "draw", lambda _settings, _pipeline, prompts, _seeds: [[moon] * len(prompts)])
+    assert generate_command.main(["moon", "Full Moon", "meat", "--explain", "--output", str(tmp_path)]) == 0
+    said = {stem: json.loads((tmp_path / f"{stem}-0.json").read_text(encoding="utf8"))["reading"]["explanation"]
+            for stem in ("moon", "full-moon", "meat")}
+    assert said["moon"].startswith("whole 月 moon/meat, 4 strokes")
+    assert said["full-moon"].startswith("whole 月 moon/meat, 4 strokes")
+    assert said["meat"].startswith("whole 月 meat/month, 4 strokes")
+
+
 class Judge:
     """Finds the darkest picture the best formed."""
 
-    def read(self, pictures):
-        import numpy as np
-
-        from recogniser.judge import Reading
-
+    def read(self, pictures, prompts):
         return [Reading(1.0 - np.asarray(picture).mean() / 255.0, True, 8, ()) for picture in pictures]
 
     def best(self, readings, strokes):
         return max(range(len(readings)), key=lambda index: readings[index].well_formed)
 
 
-def test_the_judge_chooses_and_its_reading_is_kept():
-    from PIL import Image
+def candidates(*levels, words="moon"):
+    """Candidates of one request, plain images of these levels of grey."""
+    request = ImageRequest(words, None, 0, "moon-0")
+    return [Candidate(request.candidate(number), number, Image.new("L", (8, 8), level))
+            for number, level in enumerate(levels)]
 
-    pictures = [Image.new("L", (8, 8), level) for level in (200, 20, 120)]
-    picture, chosen, reading = drawing.choose(pictures, Judge(), None)
-    assert (picture, chosen) == (pictures[1], 1)
-    assert reading["explanation"] == "no part that is known, 8 strokes"
+
+def test_the_judge_chooses_and_its_reading_is_kept():
+    several = candidates(200, 20, 120)
+    chosen = choose(several, Judge())
+    assert (chosen.image, chosen.number, chosen.request) == (several[1].image, 1, several[1].request)
+    assert chosen.reading.explain() == "no component that is known, 8 strokes"
 
 
 def test_without_a_judge_nothing_is_chosen_or_read():
-    assert drawing.choose(["only"], None, None) == ("only", 0, {})
+    several = candidates(200, 20)
+    assert choose(several, None) == several[0]
+
+
+@pytest.mark.parametrize("words", ["Buzz Aldrin", "it's", "-40 degrees", "--help", "moon; rm *", "月"])
+def test_a_command_draws_the_same_request_with_the_same_settings_again(words):
+    settings = SamplingSettings(model="runs/my model", steps=7, guidance_scale=4.5, guided_fraction=1.0, seed=3)
+    request = ImageRequest(words, 9, 2_000_003, "x-3")
+    python, program, *flags = shlex.split(redraw_command(request, settings))
+    assert (python, program) == ("python", "training/generate.py")
+    config = parse(GenerateConfig, flags, None)
+    again, = read_requests(config)
+    assert (again.words, again.prompt, again.noise_seed) == (words, request.prompt, request.noise_seed)
+    assert GenerateConfig.like(config, ()) == GenerateConfig.like(replace(settings, seed=2_000_003), ())
+
+
+def test_a_command_says_only_what_differs_from_the_defaults_and_nothing_of_this_machine():
+    request = ImageRequest("moon", None, 0, "moon-0")
+    assert redraw_command(request, SamplingSettings()) == "python training/generate.py moon"
+    assert redraw_command(request, SamplingSettings(model="/home/somebody/runs/mine", device="cpu")) == (
+        "python training/generate.py moon --model mine")
+
+
+def test_the_command_beside_an_image_draws_it_again(tmp_path, monkeypatch):
+    """One that a judge chose, at another seed than the one that was asked for."""
+    monkeypatch.setattr(drawing.Judge, "load", lambda: SimpleNamespace(
+        read=Judge().read, best=lambda readings, _strokes: len(readings) - 1))
+    draw_to_folder(GenerateConfig(prompts=("Full Moon",), steps=3, seed=5, best_of=2, strokes=8, output=tmp_path / "a"))
+    made = json.loads((tmp_path / "a" / "full-moon-5.json").read_text(encoding="utf8"))
+    assert made["words"] == "Full Moon" and made["seed"] == 1_000_005 and "noise_seed" not in made
+    assert generate_command.main([*shlex.split(made["command"])[2:], "--output", str(tmp_path / "b")]) == 0
+    one, other = (np.asarray(Image.open(path), dtype=int) for path in (
+        tmp_path / "a" / "full-moon-5.png", tmp_path / "b" / "full-moon-1000005.png"))
+    assert np.abs(one - other).max() <= 1  # grey levels of 255: another batch's rounding

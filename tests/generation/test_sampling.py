@@ -1,4 +1,4 @@
-"""What the sampler promises: guidance in the noisier steps, and pictures that depend on their own seeds alone."""
+"""What the sampler promises: guidance in the noisier steps, and images that depend on their own seeds alone."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory):
 
 
 def draw(pipeline, prompts: list[str], seeds: list[int], **options) -> list[np.ndarray]:
-    text = encode_prompts(pipeline, [*prompts, ""], torch.device("cpu"))
-    pictures = sample(pipeline, text[:-1], [text[-1:]], seeds, steps=5, resolution=32, **options)
-    return [np.asarray(picture, dtype=float) for picture in pictures]
+    encoded = encode_prompts(pipeline, [*prompts, ""], torch.device("cpu"))
+    images = sample(pipeline, encoded[:-1], [encoded[-1:]], seeds, steps=5, resolution=32, **options)
+    return [np.asarray(image, dtype=float) for image in images]
 
 
 @pytest.mark.parametrize(("guided_fraction", "sizes"), [(0.6, [4, 4, 4, 2, 2]), (1.0, [4] * 5), (0.0, [2] * 5)])
-def test_guidance_leads_its_share_of_the_steps_and_the_others_cost_half(
+def test_guidance_is_in_its_fraction_of_the_steps_and_the_others_cost_half(
         guided_fraction: float, sizes: list[int], pipeline) -> None:
     seen = []
     watching = pipeline.unet.register_forward_pre_hook(lambda _module, given: seen.append(len(given[0])))
@@ -41,7 +41,7 @@ def test_guidance_leads_its_share_of_the_steps_and_the_others_cost_half(
     assert seen == sizes
 
 
-def test_guidance_leads_away_from_nothing_and_from_the_words_without_their_strokes_in_turn(pipeline) -> None:
+def test_the_negative_prompt_is_empty_and_the_words_without_their_strokes_in_turn(pipeline) -> None:
     prompts = ["moon, 8 strokes", "tree"]
     encoded = encode_prompts(pipeline, [*prompts, "", "moon"], torch.device("cpu"))
     seen = []
@@ -50,14 +50,14 @@ def test_guidance_leads_away_from_nothing_and_from_the_words_without_their_strok
     settings = SamplingSettings(steps=5, guidance_scale=4.0, guided_fraction=0.8)
     try:
         [counted] = settings.draw(pipeline, prompts, [0, 1])
-        [pictures] = settings.draw(pipeline, prompts[1:], [1])
+        [images] = settings.draw(pipeline, prompts[1:], [1])
     finally:
         watching.remove()
     turns = [torch.cat([encoded[[2, 2]], encoded[:2]]), torch.cat([encoded[[3, 2]], encoded[:2]])]
     assert all(torch.allclose(given, turns[step % 2], atol=1e-5) for step, given in enumerate(seen[:4]))
     assert torch.allclose(seen[4], encoded[:2], atol=1e-5)
     assert all(torch.allclose(given, encoded[[2, 1]], atol=1e-5) for given in seen[5:9])
-    same = [np.asarray(picture, dtype=float) for picture in (counted[1], pictures[0])]
+    same = [np.asarray(image, dtype=float) for image in (counted[1], images[0])]
     assert np.abs(same[0] - same[1]).max() <= 1.0, "a prompt beside it changes nothing"
 
 
@@ -77,8 +77,8 @@ def test_unguided_steps_follow_the_words(pipeline) -> None:
     assert np.abs(with_words - other_words).max() > 1.0
 
 
-def test_a_picture_depends_on_its_own_seed_alone(pipeline) -> None:
-    """The noise that each step adds is drawn from the picture's generator too."""
+def test_an_image_depends_on_its_own_seed_alone(pipeline) -> None:
+    """The noise that each step adds is drawn from the image's generator too."""
     moon, tree = draw(pipeline, PROMPTS, [3, 4], guidance_scale=4.0)
     alone, = draw(pipeline, ["water tree"], [4], guidance_scale=4.0)
     other, = draw(pipeline, ["water tree"], [3], guidance_scale=4.0)

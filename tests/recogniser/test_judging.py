@@ -30,7 +30,7 @@ def judge(folder, kanji):
 def test_a_reading_says_what_stands_where_how_many_strokes_and_what_is_nearest():
     assert reading("口十", strokes=5.2, nearest="叶").explain() == (
         "left 口 mouth + right 十 ten, 5 strokes; nearest real kanji 叶")
-    assert reading("", strokes=1.1).explain() == "no part that is known, 1 stroke"
+    assert reading("", strokes=1.1).explain() == "no component that is known, 1 stroke"
 
 
 def test_the_best_is_well_formed_before_all_and_then_near_the_budget():
@@ -51,7 +51,7 @@ def test_a_picture_is_read_alike_alone_or_beside_others_in_grey_or_colour(judge)
     for picture, beside in zip(pictures, together, strict=True):
         for alone in judge.read([picture]) + judge.read([picture.convert("RGB")]):
             assert alone.well_formed == pytest.approx(beside.well_formed, abs=1e-4)
-            assert [part.element for part in alone.parts] == [part.element for part in beside.parts]
+            assert [one.element for one in alone.components] == [one.element for one in beside.components]
     assert 0.0 <= together[0].well_formed <= 1.0 and together[0].strokes >= 0.0
 
 
@@ -59,7 +59,7 @@ def test_an_existing_character_is_its_own_nearest_and_a_copy(judge, kanji):
     row = json.loads((kanji / "test" / "metadata.jsonl").read_text(encoding="utf8").splitlines()[0])
     with Image.open(kanji / "test" / row["file_name"]) as picture:
         read = judge.read([picture])[0]
-    assert read.nearest == row["literal"] and read.is_copy and read.likeness > 0.999
+    assert read.nearest == row["literal"] and read.is_copy and read.similarity > 0.999
     assert read.picture_of_nearest == kanji / "test" / row["file_name"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,10 +11,15 @@ import torch
 import train_recogniser as train_recogniser_command
 from common.stop_signals import Stopped, StopSignals
 from dataset.captioned_folder import read_dataset
+from dataset.rows import Row
 from recogniser import training
 from recogniser.augmentations import BREAKERS, as_sampled, is_symmetric, mirror, shuffle_patches, synthetic_pair
-from recogniser.labels import NONE, SLOTS, Vocabulary, slot_classes, true_parts
+from recogniser.config import KINDS, RecogniserConfig
+from recogniser.figures import Thresholds
+from recogniser.labels import NONE, SLOTS, Vocabulary, slot_classes, true_components
 from recogniser.network import WEIGHTS, Recogniser, RecogniserError, load_recogniser, save_recogniser, to_ink
+from recogniser.senses import Sense, asked_first
+from recogniser.splits import Splits, is_calibration
 from recogniser.training_batches import GlyphBatches, read_glyphs
 from recogniser_fixtures import SMALL, glyph, save_kanji_set, vocabulary
 
@@ -29,8 +35,15 @@ def ink():
                    glyph({"left": "十", "right": "口"})])
 
 
-def draw(seed=0):
+def rng(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+def row(literal, *components, captions=("word",)):
+    """A row of the train split; components: (element, meaning form, meaning)."""
+    described = [{"element": element, "original": original, "meaning": meaning, "position": "left"}
+                 for element, original, meaning in components]
+    return Row(Path(f"{literal}.png"), "", captions, {"literal": literal, "kind": "real", "components": described})
 
 
 def component(element, position):
@@ -54,16 +67,28 @@ def test_a_character_that_is_a_component_is_learned_from_its_own_picture():
     assert whole[SLOTS.index("whole")] == [1, 1]
 
 
-def test_parts_too_deep_to_be_asked_for_still_count_as_true():
-    assert true_parts([component("口", "right/top/left")]) == {("right/top/left", "口")}
+def test_components_too_deep_to_be_asked_for_still_count_as_true():
+    assert true_components([component("口", "right/top/left")]) == {("right/top/left", "口")}
 
 
 def test_the_vocabulary_leaves_out_what_is_seen_once_and_takes_the_commonest_meaning():
-    rows = [{"literal": "回", "components": [component("口", "left") | {"meaning": meaning}]} for meaning in "aab"]
-    rows.append({"literal": "吉", "components": [component("士", "top")]})
-    found = Vocabulary.of(rows)
+    found = Vocabulary.of([*(row("回", ("口", "口", meaning)) for meaning in "aab"), row("吉", ("士", "士", "gentleman"))])
     assert found.elements == ("口",)
-    assert found.meanings == ("a",)
+    assert found.originals == ("口",) and found.meanings == ("a",)
+
+
+def test_a_component_has_the_senses_that_the_rows_give_it_and_all_the_meanings_of_its_meaning_form():
+    rows = [row("月", ("月", "月", "month"), captions=("month", "moon")), row("明", ("月", "月", "month")),
+            *(row("肌", ("月", "肉", "meat")) for _ in range(3)), row("愛", ("月", "爪", "claw"))]
+    assert Vocabulary.of(rows).senses == ((Sense("肉", ("meat",)), Sense("月", ("month", "moon"))),)
+
+
+def test_the_sense_that_was_asked_for_comes_first_by_the_meaning_that_was_asked_for():
+    senses = (Sense("肉", ("meat",)), Sense("月", ("month", "moon")), Sense("夕", ("evening", "evening star")))
+    for words, expected in {"meat": ["meat", "month", "evening"], "Full Moon": ["moon", "meat", "evening"],
+                            "moonlight": ["meat", "month", "evening"], "": ["meat", "month", "evening"],
+                            "evening star moon": ["evening star", "moon", "meat"]}.items():
+        assert [sense.meaning for sense in asked_first(senses, words)] == expected
 
 
 def test_the_vocabulary_is_read_back_as_it_was_written(tmp_path):
@@ -71,20 +96,26 @@ def test_the_vocabulary_is_read_back_as_it_was_written(tmp_path):
     assert Vocabulary.load(tmp_path / "labels.json") == vocabulary()
 
 
+def test_labels_of_one_sense_each_are_still_read(tmp_path):
+    (tmp_path / "labels.json").write_text(json.dumps({"elements": "口人", "originals": "口人", "meanings": ["mouth", ""]}))
+    found = Vocabulary.load(tmp_path / "labels.json")
+    assert found == Vocabulary(("口", "人"), ((Sense("口", ("mouth",)),), (Sense("人", ()),)))
+
+
 def test_a_distortion_of_no_strength_leaves_a_glyph_readable_as_it_is(ink):
-    assert (as_sampled(ink, draw(), strength=0.0) - ink).abs().max() < 1e-4
+    assert (as_sampled(ink, rng(), strength=0.0) - ink).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("kind", BREAKERS)
 def test_a_broken_glyph_is_another_picture_of_the_same_size_and_range(kind, ink):
-    broken = BREAKERS[kind](ink, draw())
+    broken = BREAKERS[kind](ink, rng())
     assert broken.shape == ink.shape
     assert broken.min() >= 0.0 and broken.max() <= 1.0 + 1e-6
     assert ((broken - ink).abs().flatten(1).sum(1) > 10).all()
 
 
 def test_dropped_strokes_take_ink_away_and_add_none(ink):
-    broken = BREAKERS["strokes dropped"](ink, draw())
+    broken = BREAKERS["strokes dropped"](ink, rng())
     assert (broken <= ink + 1e-6).all()
     assert (broken.flatten(1).sum(1) < 0.9 * ink.flatten(1).sum(1)).all()
 
@@ -92,17 +123,17 @@ def test_dropped_strokes_take_ink_away_and_add_none(ink):
 def test_no_shuffled_patch_stays_in_its_place():
     numbered = torch.arange(16.0).reshape(1, 1, 4, 4).repeat_interleave(16, 2).repeat_interleave(16, 3) / 16
     for seed in range(12):
-        cells = shuffle_patches(numbered, draw(seed))
+        cells = shuffle_patches(numbered, rng(seed))
         assert not torch.equal(cells, numbered)
 
 
 def test_a_glyph_that_is_its_own_mirror_image_loses_strokes_instead():
     twins = to_ink([glyph({"whole": "口"})])
     assert is_symmetric(twins).all()
-    assert mirror(twins, draw()).sum() < 0.9 * twins.sum()
+    assert mirror(twins, rng()).sum() < 0.9 * twins.sum()
 
 
-def test_squeezed_pairs_keep_their_sides():
+def test_synthetic_pairs_keep_their_sides():
     first, second = to_ink([glyph({"whole": "口"})]), torch.zeros(1, 1, 64, 64)
     across = synthetic_pair(first, second, torch.tensor([True]), torch.tensor([0.5]))
     assert across[..., :32].sum() > 20 and across[..., 33:].sum() < 1e-3
@@ -126,7 +157,7 @@ def test_a_batch_asks_nothing_of_broken_glyphs_but_whether_they_are_well_formed(
     assert (batch.identity[batch.well_formed == -1] == -1).all()
 
 
-def test_what_is_squeezed_into_a_slot_is_asked_for_by_component_by_its_two_parts_or_not_at_all(kanji):
+def test_a_synthetic_pair_asks_of_a_slot_for_the_component_its_two_components_or_nothing(kanji):
     glyphs = read_glyphs(read_dataset(kanji, progress=False), vocabulary())
     batches = GlyphBatches(glyphs, 32, 0, 100)
     component_itself = int((glyphs.own == 2).nonzero()[0])  # 十
@@ -146,10 +177,10 @@ def test_what_is_squeezed_into_a_slot_is_asked_for_by_component_by_its_two_parts
 def test_weights_are_read_back_as_they_were_written_but_for_half_precision(tmp_path, ink):
     network = Recogniser(SMALL, 4).eval()
     save_recogniser(tmp_path, network, vocabulary(), {"note": "x"})
-    again, labels, facts = load_recogniser(tmp_path)
-    assert labels == vocabulary() and facts["note"] == "x"
+    again, labels, metadata = load_recogniser(tmp_path)
+    assert labels == vocabulary() and metadata["note"] == "x"
     with torch.no_grad():
-        assert (again(ink).parts - network(ink).parts).abs().max() < 0.05
+        assert (again(ink).components - network(ink).components).abs().max() < 0.05
 
 
 @pytest.mark.parametrize("harm", ["missing", "cut", "foreign"])
@@ -167,29 +198,29 @@ def test_a_folder_that_is_not_whole_is_refused_with_the_way_out(tmp_path, harm):
 def test_whole_counts_only_where_nothing_else_stands():
     network = Recogniser(SMALL, 4).eval()
     with torch.no_grad():
-        seen = network(torch.zeros(1, 1, 64, 64))
-    seen.parts[:] = -20.0
-    seen.parts[..., NONE] = 0.0
-    seen.parts[0, SLOTS.index("whole"), 2] = 20.0
-    assert [part[:2] for part in seen.found(0.5)[0]] == [(SLOTS.index("whole"), 2)]
-    seen.parts[0, SLOTS.index("left"), 1] = 20.0
-    assert [part[:2] for part in seen.found(0.5)[0]] == [(SLOTS.index("left"), 1)]
+        output = network(torch.zeros(1, 1, 64, 64))
+    output.components[:] = -20.0
+    output.components[..., NONE] = 0.0
+    output.components[0, SLOTS.index("whole"), 2] = 20.0
+    assert [part[:2] for part in output.found(0.5)[0]] == [(SLOTS.index("whole"), 2)]
+    output.components[0, SLOTS.index("left"), 1] = 20.0
+    assert [part[:2] for part in output.found(0.5)[0]] == [(SLOTS.index("left"), 1)]
 
 
 def settings(kanji, output, **changes):
     values = {"train_data_dir": kanji, "output_dir": output, "steps": 6, "batch_size": 16, "checkpointing_steps": 2,
               "vae": kanji / "none"} | changes
-    return training.RecogniserConfig(**values)
+    return RecogniserConfig(**values)
 
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setitem(training.KINDS, "judge", SMALL)
+    monkeypatch.setitem(KINDS, "judge", SMALL)
 
 
 def test_a_run_that_was_interrupted_ends_as_one_that_was_not(kanji, tmp_path, small, monkeypatch):
     rows = read_dataset(kanji, progress=False)
-    splits = training.Splits(rows, rows, [], [])
+    splits = Splits(rows, rows, [], [])
     whole, _ = training.train(splits, settings(kanji, tmp_path / "whole"), StopSignals())
 
     class StopsAt3(StopSignals):
@@ -216,8 +247,8 @@ def test_a_run_folder_of_other_settings_is_refused(kanji, tmp_path, small, capsy
 
 def test_calibration_characters_are_few_and_always_the_same(kanji):
     rows = read_dataset(kanji, progress=False)
-    kept = [training.is_calibration(row) for row in rows]
-    assert kept == [training.is_calibration(row) for row in rows]
+    kept = [is_calibration(row) for row in rows]
+    assert kept == [is_calibration(row) for row in rows]
     assert not any(keep for keep, row in zip(kept, rows, strict=True) if row.is_composed)
 
 
@@ -225,11 +256,29 @@ def test_calibration_characters_are_few_and_always_the_same(kanji):
 def test_it_learns_which_component_stands_where(kanji, tmp_path, small):
     rows = read_dataset(kanji, progress=False)
     config = settings(kanji, tmp_path / "run", steps=400, batch_size=48, checkpointing_steps=400, learning_rate=5e-3)
-    network = training.train(rows, vocabulary(), config, StopSignals())
+    network, known = training.train(Splits(rows, rows, [], []), config, StopSignals())
     held_out = read_dataset(kanji, "test", progress=False)
-    glyphs = read_glyphs(held_out, vocabulary())
+    glyphs = read_glyphs(held_out, known)
     with torch.no_grad():
         found = network(glyphs.ink(torch.arange(len(held_out)))).found(0.4)
-    right = [{(SLOTS[slot], vocabulary().elements[kind - 1]) for slot, kind, _ in parts}
-             == true_parts(row.metadata["components"]) for parts, row in zip(found, held_out, strict=True)]
+    right = [{(SLOTS[slot], known.elements[kind - 1]) for slot, kind, _ in components}
+             == true_components(row.metadata["components"]) for components, row in zip(found, held_out, strict=True)]
     assert sum(right) >= 0.7 * len(right)
+
+
+def test_an_old_flag_is_answered_with_its_new_name_in_one_line(capsys):
+    with pytest.raises(SystemExit) as leaving:
+        train_recogniser_command.main(["--redrawn", "1200"])
+    assert leaving.value.code == 2
+    assert capsys.readouterr().err == "error: --redrawn is called --vae_reconstructed now\n"
+
+
+@pytest.mark.parametrize(("flag", "value"), [("steps", 0), ("batch_size", 15), ("vae_reconstructed", -1),
+                                             ("checkpointing_steps", 0)])
+def test_values_out_of_range_name_their_flag(flag, value):
+    with pytest.raises(ValueError, match=f"--{flag} {value}"):
+        RecogniserConfig(**{flag: value})
+
+
+def test_a_recogniser_of_before_the_thresholds_were_renamed_is_still_read():
+    assert Thresholds.of({"part": 0.3, "well_formed": 0.9, "copy": 0.8}) == Thresholds(0.3, 0.9, 0.8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import data_fixtures
-from kanjivg import parse_svg
+from kanjivg_reader import parse_svg
 from recogniser.judge import CONTROL, JUDGE, Judge
 from recogniser.network import WEIGHTS
 from render import Pen, draw
@@ -29,19 +29,37 @@ def test_all_weights_together_stay_within_six_megabytes():
 
 @pytest.mark.parametrize("folder", [JUDGE, CONTROL])
 def test_each_judge_states_its_figures_on_held_out_characters(folder):
-    facts = Judge.load(folder, None).metadata
-    assert facts["held_out"]["characters"] > 300
+    metadata = Judge.load(folder, None).metadata
+    assert metadata["held_out"]["characters"] > 300
     for name in ("component_f1", "stroke_error", "well_formed", "broken_refused"):
-        assert facts["held_out"][name]["low"] <= facts["held_out"][name]["value"] <= facts["held_out"][name]["high"]
+        figure = metadata["held_out"][name]
+        assert figure["low"] <= figure["value"] <= figure["high"]
 
 
 @pytest.mark.parametrize(("literal", "left", "right", "strokes"), [("位", "亻", "立", 7), ("利", "禾", "刂", 7)])
 @pytest.mark.parametrize("size", [128, 512])
 def test_held_out_kanji_are_read_as_what_they_are_at_any_size(judge, literal, left, right, strokes, size):
     reading = judge.read([picture(literal, size)])[0]
-    assert {(part.position, part.element) for part in reading.parts} == {("left", left), ("right", right)}
+    assert {(one.position, one.element) for one in reading.components} == {("left", left), ("right", right)}
     assert reading.is_well_formed and abs(reading.strokes - strokes) < 1.5
 
 
 def test_a_held_out_kanji_upside_down_is_refused(judge):
     assert not judge.read([picture("位").rotate(180)])[0].is_well_formed
+
+
+def test_a_component_of_two_senses_is_named_by_the_one_that_was_asked_for(judge):
+    moon = picture("月")
+    for prompt, components, original in (("moon", "whole 月 moon/meat", "月"), ("Full Moon", "whole 月 moon/meat", "月"),
+                                         ("meat", "whole 月 meat/month", "肉")):
+        reading = judge.read([moon], [prompt])[0]
+        assert reading.explain() == f"{components}, 4 strokes"
+        assert [component.original for component in reading.components] == [original]
+    assert judge.read([moon])[0].explain() == "whole 月 meat/month, 4 strokes"
+
+
+def test_both_have_the_same_labels_and_know_each_sense(judge):
+    known, control = judge.vocabulary, Judge.load(CONTROL, None).vocabulary
+    assert known == control
+    senses = dict(zip(known.elements, known.senses, strict=True))
+    assert {sense.original for sense in senses["日"]} == {"日", "曰"}

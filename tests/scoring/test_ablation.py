@@ -27,9 +27,9 @@ from training_fixtures import forked
 
 @pytest.fixture
 def small(base, tmp_path, monkeypatch):
-    """Arms of 32 px on a random base, drawn in two steps and judged by random judges."""
+    """Arms of 32 px on a random base, sampled in two steps and judged by random judges."""
     monkeypatch.setattr(benchmark, "JUDGE", save_judge(tmp_path / "judge"))
-    monkeypatch.setattr(benchmark, "CONTROL", tmp_path / "no second judge")
+    monkeypatch.setattr(benchmark, "CONTROL", tmp_path / "no control judge")
     monkeypatch.setattr(ablation, "RECIPE", replace(
         ablation.RECIPE, resolution=32, mixed_precision="no", num_inference_steps=2, validation_prompts=("moon",)))
     monkeypatch.setattr(ablation, "base_folder", lambda _: base)
@@ -45,8 +45,8 @@ def command(kanji, output, *more):
 
 
 def pixels(path):
-    with Image.open(path) as picture:
-        return np.asarray(picture)
+    with Image.open(path) as image:
+        return np.asarray(image)
 
 
 def test_the_mirrored_folder_has_each_real_picture_and_its_mirror_image(kanji, tmp_path):
@@ -77,11 +77,11 @@ def test_all_meanings_of_a_kanji_are_joined_in_one_caption_and_still_there_one_b
 def test_a_dataset_folder_is_whole_or_not_there(kanji, tmp_path, monkeypatch):
     written = []
 
-    def stop_at_the_fifth(picture):
-        written.append(picture)
+    def stop_at_the_fifth(image):
+        written.append(image)
         if len(written) == 5:
             raise Stopped(15)
-        return picture
+        return image
 
     monkeypatch.setattr(ablation.ImageOps, "mirror", stop_at_the_fifth)
     with pytest.raises(Stopped):
@@ -95,9 +95,9 @@ def test_a_dataset_folder_is_whole_or_not_there(kanji, tmp_path, monkeypatch):
 def test_dataset_folders_are_kept_until_the_source_changes(tmp_path):
     source = save_kanji_set(tmp_path / "set")
     ablation.lay_datasets(source, tmp_path)
-    places = [(tmp_path / folder / "train").stat().st_ino for folder in (ablation.MIRRORED, ablation.PLAIN)]
+    inodes = [(tmp_path / folder / "train").stat().st_ino for folder in (ablation.MIRRORED, ablation.PLAIN)]
     ablation.lay_datasets(source, tmp_path)
-    assert places == [(tmp_path / folder / "train").stat().st_ino for folder in (ablation.MIRRORED, ablation.PLAIN)]
+    assert inodes == [(tmp_path / folder / "train").stat().st_ino for folder in (ablation.MIRRORED, ablation.PLAIN)]
     metadata = source / "train" / "metadata.jsonl"
     metadata.write_text(metadata.read_text(encoding="utf8").replace("mouth", "gate"), encoding="utf8")
     ablation.lay_datasets(source, tmp_path)
@@ -113,19 +113,20 @@ def test_each_arm_differs_from_the_one_before_in_what_it_says_and_nothing_else()
     first, *_, last = arms
     assert (first["composed_fraction"], first["stroke_tag_fraction"], first["frequent_kanji_weight"]) == (0.0, 0.0, 1.0)
     recipe = as_json(ablation.BaseConfig().unet)
-    assert all(last[name] == recipe[name] for name in ("composed_fraction", "stroke_tag_fraction", "frequent_kanji_weight"))
+    assert all(last[name] == recipe[name]
+               for name in ("composed_fraction", "stroke_tag_fraction", "frequent_kanji_weight"))
 
 
-def test_until_the_last_arm_real_kanji_are_drawn_evenly_and_composed_ones_only_when_it_says_so(kanji):
+def test_until_the_last_arm_real_kanji_are_trained_on_evenly_and_composed_ones_only_when_it_says_so(kanji):
     rows = read_dataset(kanji, progress=False)
     composed = np.array([row.is_composed for row in rows])
-    shares = []
+    fractions = []
     for arm in ablation.arm_settings(ablation.AblationConfig()).values():
         weights = row_weights(rows, arm.composed_fraction, arm.frequent_kanji_weight).numpy()
-        shares.append(weights[composed].sum() / weights.sum())
+        fractions.append(weights[composed].sum() / weights.sum())
         if arm.frequent_kanji_weight == 1.0:
             assert len(set(weights[~composed])) == 1
-    assert shares[:3] == pytest.approx([0.0] * 3, abs=1e-9) and shares[3:] == pytest.approx([0.5] * 2)
+    assert fractions[:3] == pytest.approx([0.0] * 3, abs=1e-9) and fractions[3:] == pytest.approx([0.5] * 2)
 
 
 def test_all_arms_begin_from_the_same_untrained_weights(tmp_path):
@@ -152,6 +153,7 @@ def test_a_run_makes_the_table_with_all_arms_and_the_same_command_trains_nothing
     results = json.loads((output / "ablation.json").read_text(encoding="utf8"))
     assert list(results["arms"]) == list(ablation.CHANGES)
     assert all(set(arm["report"]["sets"]) >= {"pairs", "heldout", "wild"} for arm in results["arms"].values())
+    assert str(tmp_path) not in (output / "ablation.json").read_text(encoding="utf8")
     with Image.open(output / "ablation.png") as grid:
         assert grid.width > 8 * 32 and grid.height > 5 * 32
 
@@ -167,7 +169,7 @@ def test_a_run_makes_the_table_with_all_arms_and_the_same_command_trains_nothing
         ablation_command.main(command(kanji, output, "--pairs", "3"))
 
 
-def test_stopped_in_an_arm_it_exits_as_the_trainer_does_and_goes_on_from_there(kanji, small, tmp_path):
+def test_stopped_in_an_arm_it_exits_as_the_trainer_does_and_resumes_from_there(kanji, small, tmp_path):
     output = tmp_path / "run"
     update = run.TrainingRun.train_step
 
@@ -213,6 +215,6 @@ def test_a_setting_out_of_range_is_refused(flags, capsys):
 
 def test_a_broken_source_is_listed_as_the_trainer_lists_it(tmp_path):
     source = save_kanji_set(tmp_path / "set")
-    next((source / "train").glob("*.png")).write_bytes(b"no picture")
+    next((source / "train").glob("*.png")).write_bytes(b"no image")
     with pytest.raises(DatasetError, match="no whole picture"):
         ablation.lay_datasets(source, tmp_path)

@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import json
-import math
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from lxml import html
 from PIL import Image
 
 import evaluate as evaluate_command
+import generate as generate_command
 from dataset.captioned_folder import read_dataset
 from dataset.rows import Row
+from generation.request import read_requests
+from generation.settings import GenerateConfig
 from recogniser_fixtures import glyph, reading, save_judge, save_kanji_set
 from scoring import benchmark
-from scoring.figures import Real as RealCharacters
-from scoring.figures import ScoredSample, balance, exact_match, found_by_frequency, part_found, score_set
+from scoring.figures import (
+    RealKanji,
+    ScoredSample,
+    all_components,
+    exact_match,
+    found_by_frequency,
+    ink_balance,
+    one_component,
+    score_set,
+)
 from scoring.prompt_sets import Prompt, budget_prompts, heldout_prompts, known_prompts, pair_prompts, wild_prompts
 
 
 @pytest.fixture
 def judges(tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "JUDGE", save_judge(tmp_path / "judge"))
-    monkeypatch.setattr(benchmark, "CONTROL", save_judge(tmp_path / "second", seed=1))
+    monkeypatch.setattr(benchmark, "CONTROL", save_judge(tmp_path / "control", seed=1))
 
 
 def command(kanji, base, output, *more):
@@ -32,7 +45,7 @@ def command(kanji, base, output, *more):
             "--steps", "2", "--known", "3", "--heldout", "3", "--pairs", "2", "--wild", "2", "--budget", "2", *more]
 
 
-def drawn(prompt, elements, seed=0, **more):
+def sample(prompt, elements, seed=0, **more):
     import torch
 
     vector = torch.nn.functional.normalize(torch.randn(8, generator=torch.Generator().manual_seed(seed)), dim=0)
@@ -45,30 +58,22 @@ def prompt(text, *answers):
 
 @pytest.fixture
 def real():
-    readings = [drawn(prompt("x"), "口十", seed).reading for seed in range(12)]
-    placed = balance([glyph({"left": "口", "right": "十"})] * 12)
-    return RealCharacters(readings, readings, [], [frozenset("口十")] * 12, placed, placed, [3, 5, 5, 8])
+    readings = [sample(prompt("x"), "口十", seed).reading for seed in range(12)]
+    placed = ink_balance([glyph({"left": "口", "right": "十"})] * 12)
+    return RealKanji(readings, readings, [], [frozenset("口十")] * 12, placed, placed, [3, 5, 5, 8])
 
 
 def test_the_same_command_gives_the_same_report(kanji, base, tmp_path, judges, capsys):
     for name in ("one", "two"):
-        assert evaluate_command.main(command(kanji, base, tmp_path / name, "--best_of", "2", "--best_of_prompts", "2")) == 0
+        arguments = command(kanji, base, tmp_path / name, "--best_of", "2", "--best_of_prompts", "2")
+        assert evaluate_command.main(arguments) == 0
     reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("one", "two")]
     for report in reports:
         del report["settings"]["output"]
     assert reports[0] == reports[1]
     assert list(reports[0]["sets"]) == ["known", "heldout", "pairs", "wild", "budget"]
-    assert set(reports[0]["best_of"]) == {"n", "wild", "pairs"}
-    assert "chance" in capsys.readouterr().out
-
-
-def test_the_page_is_whole_in_itself_and_shows_every_picture(kanji, base, tmp_path, judges):
-    assert evaluate_command.main(command(kanji, base, tmp_path / "report")) == 0
-    page = (tmp_path / "report" / "report.html").read_text(encoding="utf8")
-    report = json.loads((tmp_path / "report" / "report.json").read_text())
-    assert not re.search(r"""(?:src|href)=['"](?!data:)|url\(|@import|https?://""", page)
-    assert page.count("<figure") == sum(figures["pictures"] for figures in report["sets"].values())
-    assert page.count("</figure>") == page.count("<figure")
+    assert set(reports[0]["best_of"]["sets"]) == {"wild", "pairs"}
+    assert "shuffled-prompt baseline" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("harm", "words"), [
@@ -99,10 +104,46 @@ def test_a_setting_out_of_range_is_refused(flags, kanji, base, tmp_path, capsys)
     assert re.search(r"must be|nothing to score", " ".join(capsys.readouterr().err.replace("|", " ").split()))
 
 
-def test_the_noise_of_a_picture_depends_on_its_own_prompt_alone():
-    assert benchmark.seed_of(0, "wild", "Ferrari", 1) == benchmark.seed_of(0, "wild", "Ferrari", 1)
-    assert len({benchmark.seed_of(*key) for key in ((0, "wild", "a", 0), (1, "wild", "a", 0), (0, "known", "a", 0),
-                                                   (0, "wild", "b", 0), (0, "wild", "a", 1))}) == 5
+def test_a_command_of_the_page_makes_the_very_image_that_was_scored(kanji, base, tmp_path, judges, monkeypatch):
+    scored = []
+
+    def keep(folder, report, samples, settings):
+        scored.extend(sample for of_set in samples.values() for sample in of_set)
+        return write_report(folder, report, samples, settings)
+
+    write_report = evaluate_command.write_report
+    monkeypatch.setattr(evaluate_command, "write_report", keep)
+    monkeypatch.chdir(base.parent)  # so that the model has a relative path, which the commands give as it is
+    flags = ["--guidance_scale", "2", "--seed", "5"]
+    assert evaluate_command.main(command(kanji, base.name, tmp_path / "report", *flags)) == 0
+    report = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf8"))
+    page = html.fromstring((tmp_path / "report" / "report.html").read_text(encoding="utf8"))
+    said = [sample for of_set in report["samples"].values() for sample in of_set]
+    assert sorted(sample["command"] for sample in said) == sorted(code.text for code in page.iter("code"))
+    assert {sample["seed"] for sample in report["samples"]["wild"]} == {5, 6, 7, 8}
+    for index in (1, len(said) - 3, len(said) - 1):  # a second seed, the last of `wild`, one with strokes
+        program, script, *arguments = shlex.split(said[index]["command"])
+        assert (program, script) == ("python", "training/generate.py") and ("--strokes" in arguments) == (
+            scored[index].prompt.strokes is not None)
+        output = tmp_path / str(index)
+        assert generate_command.main([*arguments, "--device", "cpu", "--output", str(output)]) == 0
+        (path,) = set(output.glob("*.png")) - {output / "collated_examples.png"}
+        errors = np.asarray(Image.open(path), np.int16) - np.asarray(scored[index].image, np.int16)
+        assert np.abs(errors).max() <= 1  # of 255: alone in its batch it is rounded differently
+
+
+def test_the_best_is_chosen_among_the_candidates_of_generate_py(kanji, base, tmp_path, judges, monkeypatch):
+    sample_images, asked = benchmark.Sampler.sample, []
+
+    def keep(sampler, prompts, seeds, bar):
+        asked.append(list(seeds))
+        return sample_images(sampler, prompts, seeds, bar)
+
+    monkeypatch.setattr(benchmark.Sampler, "sample", keep)
+    flags = ["--known", "0", "--heldout", "0", "--pairs", "0", "--budget", "0", "--best_of", "3", "--seed", "5"]
+    assert evaluate_command.main(command(kanji, base, tmp_path / "report", *flags)) == 0
+    (request,) = read_requests(GenerateConfig(prompts=("moon",), seed=5))
+    assert asked == [[5, 6, 7, 8], [request.candidate(number).seed for number in range(3)]]
 
 
 def test_known_prompts_are_meanings_of_everyday_training_kanji_and_know_all_kanji_of_that_meaning(kanji):
@@ -119,40 +160,40 @@ def test_heldout_prompts_are_all_meanings_of_the_held_out_kanji(kanji):
     assert {one.text for one in prompts} == {c for row in held_out for c in row.captions}
 
 
-def test_a_held_out_kanji_that_stands_in_others_as_a_part_is_told_apart(real):
+def test_a_held_out_kanji_that_stands_in_others_as_a_component_is_told_apart(real):
     held_out = [Row(Path("a.png"), "a", ("mouth",), {"literal": "口", "components": []}),
                 Row(Path("b.png"), "b", ("ten",), {"literal": "十", "components": []})]
-    parts = [{"element": "口", "original": "口", "position": "left"},
-             {"element": "亻", "original": "人", "position": "right"}]
-    rows = [Row(Path("c.png"), "c", ("mouth person",), {"kind": "composed", "components": parts})]
-    assert [(one.text, one.seen_as_part) for one in heldout_prompts(held_out, rows, None, 0)] == [
+    components = [{"element": "口", "original": "口", "position": "left"},
+                  {"element": "亻", "original": "人", "position": "right"}]
+    rows = [Row(Path("c.png"), "c", ("mouth person",), {"kind": "composed", "components": components})]
+    assert [(one.text, one.seen_as_component) for one in heldout_prompts(held_out, rows, None, 0)] == [
         ("mouth", True), ("ten", False)]
-    told = [drawn(replace(prompt(text, parts), seen_as_part=seen), found, number)
-            for number, (text, parts, found, seen) in enumerate((
+    told = [sample(replace(prompt(text, answer), seen_as_component=seen), found, number)
+            for number, (text, answer, found, seen) in enumerate((
                 ("mouth", "口", "口十", True), ("ten", "十", "二人", False), ("two", "二", "二人", False)))]
     figures = score_set(told, real, 0)
-    assert figures["meaning"]["one_part"]["value"] == pytest.approx(2 / 3)
-    assert figures["meaning_never_a_part"]["one_part"]["value"] == 0.5
-    assert "meaning_never_a_part" not in score_set(told[1:], real, 0)
+    assert figures.meaning.one_component.value == pytest.approx(2 / 3)
+    assert figures.meaning_never_a_component.one_component.value == 0.5
+    assert score_set(told[1:], real, 0).meaning_never_a_component is None
 
 
-def test_pair_prompts_know_both_parts(kanji):
+def test_pair_prompts_know_both_components(kanji):
     assert all(len(one.answers) == 1 and len(one.answers[0]) == 2 for one in pair_prompts(kanji, 10, 0))
 
 
-def test_a_part_may_be_another_of_the_same_name_but_its_own_come_first(tmp_path):
-    def line(*parts):
+def test_a_component_may_be_a_homonym_but_its_own_come_first(tmp_path):
+    def line(*components):
         return {"text": "ward person", "components": [
-            {"element": element, "original": original, "meaning": name} for element, original, name in parts]}
+            {"element": element, "original": original, "meaning": name} for element, original, name in components]}
 
     (tmp_path / "heldout_pairs.jsonl").write_text(json.dumps(line(("十", "十", "ward"), ("亻", "人", "person"))))
     rows = [Row(Path("a.png"), "a", ("ward",), line(("二", "二", "ward"), ("人", "人", "person"), ("口", "口", None)))]
     (one,) = pair_prompts(tmp_path, 1, 0, rows)
     assert one.answers == (frozenset("十人"), frozenset("二人"))
 
-    pictures = [drawn(one, "二人", 0), drawn(one, "十人", 1), drawn(one, "二口", 2), drawn(one, "口人", 3)]
-    assert part_found(pictures, 0)["all"]["value"] == 0.5 and exact_match(pictures, 0)["value"] == 0.25
-    assert [band["value"] for band in found_by_frequency(pictures, {"十": 30, "人": 300, "二": 50}, 0)] == [0.25, 0.75]
+    samples = [sample(one, "二人", 0), sample(one, "十人", 1), sample(one, "二口", 2), sample(one, "口人", 3)]
+    assert all_components(samples, 0).value == 0.5 and exact_match(samples, 0).value == 0.25
+    assert [band.value for band in found_by_frequency(samples, {"十": 30, "人": 300, "二": 50}, 0)] == [0.25, 0.75]
 
 
 def test_budget_prompts_say_how_many_strokes(kanji):
@@ -167,62 +208,62 @@ def test_the_wild_prompts_are_the_first_exercises_and_a_hundred_more():
     assert all(one.answers and all(len(form) == 1 for form in one.answers[0]) for one in prompts)
 
 
-def test_perfect_drawings_have_an_f1_of_one_and_more_than_shuffled_baseline(real):
-    pictures = [drawn(prompt("mouth ten", "口十"), "口十", 0), drawn(prompt("two person", "二人"), "二人", 1)]
-    meaning = score_set(pictures, real, 0)["meaning"]
-    assert meaning["f1"]["value"] == 1.0 and meaning["all_parts"]["value"] == 1.0
-    assert meaning["f1_shuffled_baseline"] == 0.0 and meaning["one_part_shuffled_baseline"] == 0.0
+def test_perfect_samples_have_an_f1_of_one_and_more_than_the_shuffled_baseline(real):
+    samples = [sample(prompt("mouth ten", "口十"), "口十", 0), sample(prompt("two person", "二人"), "二人", 1)]
+    meaning = score_set(samples, real, 0).meaning
+    assert meaning.f1.value == 1.0 and meaning.all_components.value == 1.0
+    assert meaning.f1.shuffled_baseline == 0.0 and meaning.one_component.shuffled_baseline == 0.0
 
 
-def test_of_a_list_of_which_any_part_fits_only_one_is_asked_for(real):
-    pictures = [drawn(Prompt("Ferrari", (frozenset("口人"),), any_fits=True), "口十", 0),
-                drawn(Prompt("pizza", (frozenset("二"),), any_fits=True), "十", 1)]
-    meaning = score_set(pictures, real, 0)["meaning"]
-    assert meaning["one_part"]["value"] == 0.5 and "f1" not in meaning and "all_parts" not in meaning
+def test_of_a_list_of_which_any_component_fits_only_one_is_asked_for(real):
+    samples = [sample(Prompt("Ferrari", (frozenset("口人"),), any_fits=True), "口十", 0),
+               sample(Prompt("pizza", (frozenset("二"),), any_fits=True), "十", 1)]
+    meaning = score_set(samples, real, 0).meaning
+    assert meaning.one_component.value == 0.5 and meaning.f1 is None and meaning.all_components is None
 
 
 def test_the_best_of_several_right_answers_counts(real):
-    pictures = [drawn(prompt("mouth", "二人", "口十"), "口十", 0), drawn(prompt("ten", "十"), "十", 1)]
-    assert score_set(pictures, real, 0)["meaning"]["f1"]["value"] == 1.0
+    samples = [sample(prompt("mouth", "二人", "口十"), "口十", 0), sample(prompt("ten", "十"), "十", 1)]
+    assert score_set(samples, real, 0).meaning.f1.value == 1.0
 
 
-def test_one_part_and_both_parts_are_told_apart():
+def test_one_component_and_both_are_told_apart():
     elements = {"a": "口人", "b": "口十", "c": "二人"}
-    pictures = [drawn(prompt(text, "口十"), found) for text, found in elements.items()]
-    found = part_found(pictures, 0)
-    assert found["one"]["value"] == pytest.approx(2 / 3) and found["all"]["value"] == pytest.approx(1 / 3)
+    samples = [sample(prompt(text, "口十"), found) for text, found in elements.items()]
+    assert one_component(samples, 0).value == pytest.approx(2 / 3)
+    assert all_components(samples, 0).value == pytest.approx(1 / 3)
 
 
-def test_parts_are_counted_by_how_often_training_shows_them():
-    pictures = [drawn(prompt("mouth ten", "口十"), "口人", 0), drawn(prompt("mouth two", "口二"), "口二", 1),
-                drawn(prompt("mouth two", "口二"), "十", 2)]
-    bands = found_by_frequency(pictures, {"口": 300, "十": 25, "二": 30}, 0)
-    assert [(band["uses"], band["value"], band["n"]) for band in bands] == [
+def test_components_are_counted_by_how_often_training_shows_them():
+    samples = [sample(prompt("mouth ten", "口十"), "口人", 0), sample(prompt("mouth two", "口二"), "口二", 1),
+               sample(prompt("mouth two", "口二"), "十", 2)]
+    bands = found_by_frequency(samples, {"口": 300, "十": 25, "二": 30}, 0)
+    assert [(band.min_uses, band.value, band.n) for band in bands] == [
         (20, pytest.approx((0 + 1 / 2) / 2), 2), (100, pytest.approx(2 / 3), 1)]
 
 
-def test_pictures_of_one_prompt_do_not_count_as_independent(real):
-    several = [drawn(prompt(str(number % 5), "口"), "口十", number, well_formed=0.9 if number % 5 else 0.1)
+def test_samples_of_one_prompt_do_not_count_as_independent(real):
+    several = [sample(prompt(str(number % 5), "口"), "口十", number, well_formed=0.9 if number % 5 else 0.1)
                for number in range(50)]
-    alone = [drawn(prompt(str(number), "口"), "口十", number, well_formed=0.9 if number % 5 else 0.1)
+    alone = [sample(prompt(str(number), "口"), "口十", number, well_formed=0.9 if number % 5 else 0.1)
              for number in range(50)]
-    widths = [figures["well_formed"]["high"] - figures["well_formed"]["low"]
+    widths = [figures.well_formed.high - figures.well_formed.low
               for figures in (score_set(several, real, 0), score_set(alone, real, 0))]
     assert widths[0] > 1.5 * widths[1]
 
 
-def test_copies_budget_errors_and_diversity_are_counted(real):
+def test_copies_stroke_count_errors_and_diversity_are_counted(real):
     asked = Prompt("moon", strokes=7)
-    pictures = [drawn(asked, "口", 0, strokes=5.0, is_copy=True, nearest="口", likeness=0.99),
-                drawn(asked, "口", 1, strokes=8.0, nearest="口", likeness=0.5)]
-    figures = score_set(pictures, real, 0)
-    assert figures["novelty"]["copies"]["value"] == 0.5
-    assert figures["strokes"]["budget_error"]["value"] == pytest.approx(1.5)
-    assert 0.0 < figures["diversity"]["between_seeds"] <= 2.0
-    assert math.isnan(figures["diversity"]["between_prompts"])
+    samples = [sample(asked, "口", 0, strokes=5.0, is_copy=True, nearest="口", similarity=0.99),
+               sample(asked, "口", 1, strokes=8.0, nearest="口", similarity=0.5)]
+    figures = score_set(samples, real, 0)
+    assert figures.novelty.copies.value == 0.5
+    assert figures.strokes.stroke_count_error.value == pytest.approx(1.5)
+    assert 0.0 < figures.diversity.between_seeds <= 2.0
+    assert figures.diversity.between_prompts is None
 
 
-def test_the_balance_of_a_picture_is_where_its_ink_is():
-    left = balance([glyph({"left": "口"}), Image.new("L", (64, 64), "white")])
+def test_the_balance_of_an_image_is_where_its_ink_is():
+    left = ink_balance([glyph({"left": "口"}), Image.new("L", (64, 64), "white")])
     assert left[0][0] < 0.35 and left[0][2] == 1.0 and left[0][1] == pytest.approx(0.5, abs=0.02)
     assert left[1].tolist() == [0.5] * 4

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 
 import pytest
 from lxml import html
 from PIL import Image
 
+import generate as generate_command
 import make_examples as make_examples_command
 from common.errors import UserError
 from headless_browser import Browser, find_browser
 from recogniser_fixtures import save_judge, save_kanji_set
 from scoring import examples
 from scoring.examples import ExamplesConfig
-from scoring.examples_page import marked
 from training_fixtures import save_base
 
 needs_browser = pytest.mark.skipif(find_browser() is None, reason="no Chromium is installed (apt install chromium)")
@@ -31,7 +32,7 @@ def sources(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sources")
     save_base(folder / "base", channels=1)
     save_kanji_set(folder / "kanji")
-    return folder, save_judge(folder / "judge"), save_judge(folder / "second", seed=1)
+    return folder, save_judge(folder / "judge"), save_judge(folder / "control", seed=1)
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def facts(folder, stem):
+def provenance(folder, stem):
     return json.loads((folder / f"{stem}.json").read_text(encoding="utf8"))
 
 
@@ -78,12 +79,12 @@ def test_every_prompt_has_a_card_under_its_heading(page):
     assert [link.get("href") for link in page.iterfind(".//nav/a")] == titles
 
 
-def test_every_card_shows_the_one_picture_and_the_best_of_several_which_is_marked(made, page):
+def test_every_card_shows_the_one_image_and_the_best_of_several_which_is_marked(made, page):
     for card, words, stem in zip(page.iter("article"), WORDS, STEMS, strict=True):
         first, best = card.iter("img")
         assert [first.get("src"), best.get("src")] == [f"{stem}.png", f"{stem}-best-of-3.png"]
         assert all((made / picture.get("src")).is_file() and words in picture.get("alt") for picture in (first, best))
-        captions = [caption.text_content() for caption in card.iter("figcaption")]
+        captions = [" ".join(caption.text_content().split()) for caption in card.iter("figcaption")]
         assert "chosen by the recogniser" not in captions[0]
         assert captions[1].startswith("best of 3, chosen by the recogniser")
         assert all("well-formed" in caption and "stroke" in caption and "nearest real kanji" in caption
@@ -95,27 +96,50 @@ def test_the_page_fetches_nothing(page):
     assert not any("//" in picture.get("src") for picture in page.iter("img"))
 
 
-def test_the_page_attributes_its_sources_and_tells_the_shares(made, page):
+def test_the_page_attributes_its_sources_and_tells_the_fractions(made, page):
     text = " ".join(page.text_content().split())
     assert "KanjiVG, copyright © Ulrich Apel and contributors, CC BY-SA 3.0" in text
     assert "KANJIDIC2, the property of the Electronic Dictionary Research and Development Group" in text
     assert "CC BY-SA 4.0" in text
-    shares = [[cell.text_content() for cell in row.iter("td")] for row in page.iterfind(".//tbody/tr")]
-    for cells, stems in zip(shares, (STEMS, [f"{stem}-best-of-3" for stem in STEMS]), strict=True):
-        formed = sum(facts(made, stem)["reading"]["is_well_formed"] for stem in stems)
+    fractions = [[cell.text_content() for cell in row.iter("td")] for row in page.iterfind(".//tbody/tr")]
+    for cells, stems in zip(fractions, (STEMS, [f"{stem}-best-of-3" for stem in STEMS]), strict=True):
+        formed = sum(provenance(made, stem)["reading"]["is_well_formed"] for stem in stems)
         assert cells[0] == f"{formed / 5:.0%} ({formed} of 5)".replace("%", " %")
 
 
-def test_pictures_and_jsons_are_those_of_generate_py(made, sources, tmp_path):
+def test_images_and_jsons_are_those_of_generate_py(made, sources, tmp_path):
     from generation.drawing import draw_to_folder
     from generation.settings import GenerateConfig
 
     draw_to_folder(GenerateConfig(prompts=("Buzz Aldrin",), model=str(sources[0] / "base"), output=tmp_path, steps=2))
-    alone, here = facts(tmp_path, "buzz-aldrin-0"), facts(made, "buzz-aldrin-0")
+    alone, here = provenance(tmp_path, "buzz-aldrin-0"), provenance(made, "buzz-aldrin-0")
     assert {name: here[name] for name in alone} == alone
-    assert facts(made, "buzz-aldrin-0-best-of-3")["best_of"] == 3
+    assert provenance(made, "buzz-aldrin-0-best-of-3")["best_of"] == 3
     pictures = [list(Image.open(folder / "buzz-aldrin-0.png").get_flattened_data()) for folder in (tmp_path, made)]
     assert max(abs(one - other) for one, other in zip(*pictures, strict=True)) <= 1  # of 255: another batch's rounding
+
+
+def test_the_command_beside_an_image_draws_it_again(sources, judges, page, made, tmp_path, monkeypatch):
+    """Where the model has a relative name, as `runs/tiny` has; of a folder elsewhere only its last part is told."""
+    stem = "buzz-aldrin-0-best-of-3"
+    told = [code.text_content() for code in page.iter("code")]
+    command = provenance(made, stem)["command"]
+    assert command in told and len(WORDS) <= len(told) <= 2 * len(WORDS)
+    monkeypatch.chdir(sources[0])
+    python, program, *flags = shlex.split(command)
+    assert (python, program) == ("python", "training/generate.py")
+    assert generate_command.main([*flags, "--output", str(tmp_path)]) == 0
+    again, = (path for path in tmp_path.glob("*.png") if path.name != "collated_examples.png")
+    images = [list(Image.open(path).get_flattened_data()) for path in (again, made / f"{stem}.png")]
+    assert max(abs(one - other) for one, other in zip(*images, strict=True)) <= 1  # of 255: another batch's rounding
+
+
+def test_nothing_in_the_folder_tells_of_this_machine(made, sources):
+    for path in made.iterdir():
+        if path.suffix in (".json", ".html"):
+            text = path.read_text(encoding="utf8")
+            assert str(sources[0]) not in text and str(made) not in text
+            assert "noise_seed" not in text
 
 
 def test_the_grid_shows_the_first_pictures_only(made):
@@ -133,11 +157,12 @@ def test_nothing_else_is_left_in_the_folder(made):
 
 def test_without_the_dataset_no_nearest_kanji_is_named(sources, judges, tmp_path):
     output = tmp_path / "examples"
-    assert make_examples_command.main([*command(sources, output, "moon\n"), "--train_data_dir", str(tmp_path / "none")]) == 0
+    flags = [*command(sources, output, "moon\n"), "--train_data_dir", str(tmp_path / "none")]
+    assert make_examples_command.main(flags) == 0
     assert "nearest" not in (output / "index.html").read_text(encoding="utf8")
 
 
-def test_pictures_of_prompts_no_longer_listed_go_and_other_files_stay(sources, judges, tmp_path):
+def test_images_of_prompts_no_longer_listed_go_and_other_files_stay(sources, judges, tmp_path):
     output = tmp_path / "examples"
     assert make_examples_command.main(command(sources, output, "moon\ntree\n")) == 0
     others = {"mine.png": "a", "mine.json": "{}", "list.json": "[]", "broken.json": "{", "prompts.txt": "moon",
@@ -200,12 +225,8 @@ def test_values_out_of_range_name_their_flag(flag, value):
         ExamplesConfig(**{flag: value})
 
 
-def test_japanese_is_marked_and_html_is_escaped():
-    assert marked("left 亻 person <b>&") == 'left <span lang="ja">亻</span> person &lt;b&gt;&amp;'
-
-
 @needs_browser
-@pytest.mark.parametrize(("width", "mobile", "least"), [(1440, False, 150), (375, True, 150)])
+@pytest.mark.parametrize(("width", "mobile", "least"), [(1280, False, 150), (390, True, 150)])
 def test_the_page_fits_a_desktop_and_a_phone(made, tmp_path, width, mobile, least):
     with Browser(tmp_path / "profile") as browser:
         browser.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=mobile)
@@ -213,6 +234,8 @@ def test_the_page_fits_a_desktop_and_a_phone(made, tmp_path, width, mobile, leas
         assert browser.evaluate("document.documentElement.scrollWidth") <= width
         assert browser.evaluate("window.innerWidth") == width  # a phone zooms out from what is too wide
         browser.wait_for("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
+        browser.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        assert browser.evaluate("document.documentElement.scrollWidth") <= width
         sides = browser.evaluate("[...document.images].map((image) => image.clientWidth)")
         assert all(first >= least and first > best for first, best in zip(sides[::2], sides[1::2], strict=True))
         assert browser.faults == []

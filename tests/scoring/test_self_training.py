@@ -45,7 +45,7 @@ def judge(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def pleased(monkeypatch: pytest.MonkeyPatch) -> None:
     """A recogniser of random weights finds nothing; this one finds every third drawing good."""
-    def look(_judge: Judge, pictures: Sequence[object]) -> list[object]:
+    def look(_judge: Judge, pictures: Sequence[object], _prompts: Sequence[str]) -> list[object]:
         return [reading("口十", 0.1 if number % 3 else 0.9, strokes=4.6) for number in range(len(pictures))]
 
     monkeypatch.setattr(Judge, "read", look)

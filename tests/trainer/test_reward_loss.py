@@ -97,7 +97,7 @@ def test_a_perfect_prediction_gives_the_image_back_and_its_reading_is_the_loss(
     asked = torch.tensor([0, 1, 1])
     assert torch.allclose(error, 0.3 * asked * ((seen.expected_strokes() - 30).abs() - 0.5), atol=1e-2)
 
-    probabilities, classes = seen.parts.softmax(-1), judge.vocabulary.classes()
+    probabilities, classes = seen.components.softmax(-1), judge.vocabulary.classes()
     found = {element: torch.log(1.0 - (1.0 - probabilities[:, :, classes[element]]).prod(-1) + 1e-4)
              for element in "口十"}
     expected = torch.stack([-found["口"][0], -found["口"][1] - found["十"][1], torch.zeros(())])

@@ -67,5 +67,5 @@ def test_the_two_halves_share_files_and_no_code() -> None:
 def test_the_rule_can_be_broken(tmp_path: Path) -> None:
     """The negative control: imports within functions and from commands are seen."""
     path = tmp_path / "module.py"
-    path.write_text("def late():\n    from scoring.report import Report\n    import generate\n    return Report, generate\n")
+    path.write_text("def late():\n    from scoring.report import Report\n    import generate\n    Report, generate\n")
     assert ours(path) == {"scoring", "generate"}

@@ -19,6 +19,10 @@ class Purpose(IntEnum):
     NOISE_OFFSET = 5
     DISTORTIONS = 6
     PART_NAMES = 7
+    GLYPH_ROWS = 100  # the recogniser's
+    GLYPH_DISTORTIONS = 101
+    GLYPH_BREAKING = 102
+    CALIBRATION = 103
 
 
 def generator(seed: int, step: int, purpose: Purpose, part: int = 0) -> torch.Generator:

@@ -1,15 +1,35 @@
-"""Figures with their uncertainty, and distances between two sets: no pictures, no networks, only numbers."""
+"""Figures with their uncertainty, and distances between two sets: no images, no networks, only numbers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any
 
 import numpy as np
+from scipy import stats
 
 RESAMPLES = 1000  # of a bootstrap
-NORMAL_95 = 1.959964  # the standard normal's 97.5 % point
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A value with its 95 % interval; n: of how many observations. None stands for what cannot be said."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+def to_json(value: Any) -> Any:
+    """Dataclasses such as figures, also within dicts and lists, as JSON holds them."""
+    if is_dataclass(value):
+        return asdict(value)
+    if isinstance(value, dict):
+        return {key: to_json(inner) for key, inner in value.items()}
+    return [to_json(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True)
@@ -28,73 +48,69 @@ class F1:
     @property
     def value(self) -> float:
         """2 hits / (2 hits + surplus + missed); NaN where there is nothing to find."""
-        return float(_f1(self.counts.sum(0)))
+        return float(_f1(*self.counts.T))
 
-    def as_json(self, seed: int = 0) -> dict[str, float]:
+    def figure(self, seed: int = 0) -> Figure:
         """The value with its 95 % bootstrap interval, resampling items."""
-        draw = np.random.default_rng(seed)
-        picks = draw.integers(len(self.counts), size=(RESAMPLES, len(self.counts))) if len(self.counts) else None
-        values = _f1(self.counts[picks].sum(1)) if picks is not None else np.array([math.nan])
-        low, high = _interval(values)
-        return {"value": self.value, "low": low, "high": high, "n": len(self.counts)}
+        return _bootstrapped(self.counts.T, _f1, seed)
 
 
-def proportion(hits: int, total: int) -> dict[str, float]:
-    """A share with its 95 % Wilson score interval (Wilson 1927), which holds near 0 and 1 too."""
+def proportion(hits: int, total: int) -> Figure:
+    """A fraction with its 95 % Wilson score interval (Wilson 1927), which holds near 0 and 1 too."""
     if not total:
-        return {"value": math.nan, "low": 0.0, "high": 1.0, "n": 0}
-    share, square = hits / total, NORMAL_95**2
-    middle = (share + square / (2 * total)) / (1 + square / total)
-    half = NORMAL_95 / (1 + square / total) * math.sqrt(share * (1 - share) / total + square / (4 * total**2))
-    return {"value": share, "low": max(0.0, middle - half), "high": min(1.0, middle + half), "n": total}
+        return Figure(None, 0.0, 1.0, 0)
+    interval = stats.binomtest(hits, total).proportion_ci(method="wilson")
+    return Figure(hits / total, float(interval.low), float(interval.high), total)
 
 
-def bootstrap(values: Sequence[float], seed: int = 0) -> dict[str, float]:
+def bootstrap(values: Sequence[float], seed: int = 0) -> Figure:
     """A mean with its 95 % percentile bootstrap interval."""
-    data = np.asarray(values, dtype=np.float64)
-    if not len(data):
-        return {"value": math.nan, "low": math.nan, "high": math.nan, "n": 0}
-    draw = np.random.default_rng(seed)
-    means = data[draw.integers(len(data), size=(RESAMPLES, len(data)))].mean(1)
-    low, high = _interval(means)
-    return {"value": float(data.mean()), "low": low, "high": high, "n": len(data)}
+    return _bootstrapped(np.asarray(values, dtype=np.float64)[None], np.mean, seed)
 
 
-def wasserstein(first: Sequence[float], second: Sequence[float]) -> float:
-    """The first Wasserstein distance between two samples on a line, in their unit."""
-    a, b = np.sort(np.asarray(first, dtype=np.float64)), np.sort(np.asarray(second, dtype=np.float64))
-    if not len(a) or not len(b):
-        return math.nan
-    places = np.sort(np.concatenate([a, b]))
-    widths = np.diff(places)
-    below_a = np.searchsorted(a, places[:-1], side="right") / len(a)
-    below_b = np.searchsorted(b, places[:-1], side="right") / len(b)
-    return float((np.abs(below_a - below_b) * widths).sum())
+def mean(values: Sequence[float]) -> float | None:
+    """The mean; None of nothing."""
+    return float(np.mean(values)) if len(values) else None
 
 
-def frechet(first: np.ndarray, second: np.ndarray) -> float:
-    """The Fréchet distance between Gaussians fitted to two sets of vectors (N, D) and (M, D) (arXiv 1706.08500)."""
+def wasserstein(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """The first Wasserstein distance between two samples on a line, in their unit; None where one is empty."""
+    return float(stats.wasserstein_distance(first, second)) if len(first) and len(second) else None
+
+
+def frechet(first: np.ndarray, second: np.ndarray) -> float | None:
+    """The Fréchet distance between Gaussians fitted to two sets of vectors (N, D) and (M, D) (arXiv 1706.08500).
+
+    The trace of the root of the two covariances' product is the nuclear norm of the centred vectors' (N, M) products,
+    which, unlike the root of a matrix, is exact also where there are fewer vectors than dimensions. None where a set
+    has fewer than two.
+    """
     if min(len(first), len(second)) < 2:
-        return math.nan
-    means = first.mean(0) - second.mean(0)
-    one, two = np.cov(first, rowvar=False), np.cov(second, rowvar=False)
-    root = _root(one)
-    both = np.linalg.eigvalsh(root @ two @ root).clip(min=0.0)
-    return float(means @ means + np.trace(one) + np.trace(two) - 2.0 * np.sqrt(both).sum())
+        return None
+    apart = first.mean(0) - second.mean(0)
+    one, two = ((vectors - vectors.mean(0)) / math.sqrt(len(vectors) - 1) for vectors in (first, second))
+    shared = np.linalg.norm(one @ two.T, "nuc")
+    return float(apart @ apart + np.square(one).sum() + np.square(two).sum() - 2.0 * shared)
 
 
-def _root(covariance: np.ndarray) -> np.ndarray:
-    values, vectors = np.linalg.eigh(covariance)
-    return (vectors * np.sqrt(values.clip(min=0.0))) @ vectors.T
+def _bootstrapped(samples: np.ndarray, statistic: Callable[..., np.ndarray], seed: int) -> Figure:
+    """A statistic of (K, N) samples, resampled together, with its 95 % percentile bootstrap interval.
+
+    One observation says nothing of its spread: then both ends are the value.
+    """
+    count = samples.shape[-1]
+    value = float(statistic(*samples, axis=-1)) if count else math.nan
+    if math.isnan(value):
+        return Figure(None, None, None, count)
+    if count < 2:
+        return Figure(value, value, value, count)
+    interval = stats.bootstrap(tuple(samples), statistic, paired=True, vectorized=True, n_resamples=RESAMPLES,
+                               method="percentile", rng=np.random.default_rng(seed)).confidence_interval
+    return Figure(value, float(interval.low), float(interval.high), count)
 
 
-def _f1(counts: np.ndarray) -> np.ndarray:
-    hits, surplus, missed = counts[..., 0], counts[..., 1], counts[..., 2]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return 2.0 * hits / (2.0 * hits + surplus + missed)
-
-
-def _interval(values: np.ndarray) -> tuple[float, float]:
-    if np.isnan(values).all():
-        return math.nan, math.nan
-    return float(np.nanpercentile(values, 2.5)), float(np.nanpercentile(values, 97.5))
+def _f1(hits: np.ndarray, surplus: np.ndarray, missed: np.ndarray, axis: int = -1) -> np.ndarray:
+    """F1 of counts that are summed over an axis; NaN where there is nothing to find."""
+    twice = 2.0 * hits.sum(axis)
+    with np.errstate(invalid="ignore"):
+        return twice / (twice + surplus.sum(axis) + missed.sum(axis))

@@ -1,4 +1,4 @@
-"""What is to be drawn: words, prompt, seed and file name of each picture."""
+"""What is to be drawn: words, strokes, seed and file name of each image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from common.errors import UserError
 from dataset.captions import with_stroke_tag
 from generation.settings import GenerateConfig
 
-CANDIDATE_SEEDS = 1_000_000  # between the seeds of two candidates of a picture: no count reaches the next
+CANDIDATE_SEEDS = 1_000_000  # between the seeds of two candidates of an image: no count reaches the next
 
 
 def noise_seed(seed: int, words: str) -> int:
@@ -26,12 +26,17 @@ def noise_seed(seed: int, words: str) -> int:
 
 @dataclass(frozen=True)
 class ImageRequest:
-    """One picture to draw: the words as given, the prompt with its stroke tag, the seed, and the file's stem."""
+    """One image to draw: the words as given, the number of strokes asked for, the seed, and the file's stem."""
 
     words: str
-    prompt: str
+    strokes: int | None
     seed: int
     stem: str
+
+    @property
+    def prompt(self) -> str:
+        """The words as the model is given them, with the stroke tag where a number is asked for."""
+        return self.words if self.strokes is None else with_stroke_tag(self.words, self.strokes)
 
     @property
     def noise_seed(self) -> int:
@@ -39,7 +44,7 @@ class ImageRequest:
         return noise_seed(self.seed, self.words)
 
     def candidate(self, number: int) -> ImageRequest:
-        """The same picture with the seed of its candidate of that number; the first is the picture itself."""
+        """The same image with the seed of its candidate of that number; the first is the image itself."""
         return replace(self, seed=self.seed + number * CANDIDATE_SEEDS)
 
 
@@ -52,10 +57,8 @@ def read_requests(config: GenerateConfig) -> list[ImageRequest]:
         raise UserError('no prompt: name one or more, as in: generate.py "Buzz Aldrin" Ferrari')
     if not all(word.strip() for word in words):
         raise UserError("an empty prompt: each needs at least one word")
-    stems = unique_stems(words)
-    return [ImageRequest(word, word if config.strokes is None else with_stroke_tag(word, config.strokes), seed,
-                  f"{stem}-{seed}")
-            for word, stem in zip(words, stems, strict=True)
+    return [ImageRequest(word, config.strokes, seed, f"{stem}-{seed}")
+            for word, stem in zip(words, unique_stems(words), strict=True)
             for seed in range(config.seed, config.seed + config.count)]
 
 

@@ -1,4 +1,4 @@
-"""From encoded prompts to pictures: the one place where a pipeline is sampled from."""
+"""From encoded prompts to images: the one place where a pipeline is sampled from."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ with known_noise_off():
 
 
 GUIDANCE_SCALE = 3.0  # for the embedded base; Stable Diffusion bases want 5 or more
-GUIDED_FRACTION = 0.5  # of the steps, from the noisiest on; after them the words decide nothing that guidance could help
-BATCH_LATENTS = 16 * 16 * 16  # latent positions drawn at once: 16 glyphs of 128 px, or one picture of 512 px
+GUIDED_FRACTION = 0.5  # of the steps, from the noisiest on; after them the words decide little
+BATCH_LATENTS = 16 * 16 * 16  # latent positions sampled at once: 16 glyphs of 128 px, or one image of 512 px
 
 
 def batch_size_for(latent_side: int) -> int:
-    """How many pictures are drawn at once: few enough for a device that is full of training."""
+    """How many images are sampled at once: few enough for a device that is full of training."""
     return max(1, BATCH_LATENTS // latent_side**2)
 
 
@@ -33,36 +33,36 @@ def use_fast_sampler(pipeline: StableDiffusionPipeline) -> None:
 
 
 @torch.no_grad()
-def sample(pipeline: StableDiffusionPipeline, text: torch.Tensor, others: Sequence[torch.Tensor], seeds: Sequence[int],
-           steps: int, guidance_scale: float, resolution: int, on_step: Callable[[], None] = lambda: None,
+def sample(pipeline: StableDiffusionPipeline, prompt_embeds: torch.Tensor,
+           negative_prompt_embeds: Sequence[torch.Tensor], seeds: Sequence[int], steps: int, guidance_scale: float,
+           resolution: int, on_step: Callable[[], None] = lambda: None,
            guided_fraction: float = GUIDED_FRACTION) -> list[Image.Image]:
-    """Draw one picture for each row of `text`.
+    """Sample one image for each row of `prompt_embeds`.
 
-    text: (B, tokens, width), the encoded prompts; others: one or more (B or 1, tokens, width), encoded prompts which
-    guidance leads away from, in turn from step to step; seeds: one a picture, each its own CPU generator, so that
-    neither the batch nor the device changes what is drawn; resolution: px. `on_step` is called after each denoising
-    step and may raise to stop. Guidance is applied in the first `guided_fraction` (0 to 1) of the steps (arXiv
-    2404.07724); the others cost half.
+    prompt_embeds: (B, tokens, width), the encoded prompts; negative_prompt_embeds: one or more (B or 1, tokens,
+    width), of which guidance takes the next at each step, in turn; seeds: one an image, each its own CPU generator, so
+    that neither the batch nor the device changes what is drawn; resolution: px. `on_step` is called after each
+    denoising step and may raise to stop. Guidance is applied in the first `guided_fraction` (0 to 1) of the steps
+    (arXiv 2404.07724); the others cost half.
     """
     guided_steps, dtype = round(guided_fraction * steps), pipeline.unet.dtype
-    text, others = text.to(dtype), [other.expand_as(text).to(dtype) for other in others]
+    prompt_embeds = prompt_embeds.to(dtype)
+    negatives = [negative.expand_as(prompt_embeds).to(dtype) for negative in negative_prompt_embeds]
 
     def after_step(running: StableDiffusionPipeline, step: int, _timestep: int, kept: dict) -> dict:
         on_step()
         if running.do_classifier_free_guidance:
             if step + 1 == guided_steps:
                 running._guidance_scale = 0.0  # the way that diffusers' documentation names
-                kept["prompt_embeds"] = text
-            elif len(others) > 1:
-                kept["prompt_embeds"] = torch.cat([others[(step + 1) % len(others)], text])
+                kept["prompt_embeds"] = prompt_embeds
+            elif len(negatives) > 1:
+                kept["prompt_embeds"] = torch.cat([negatives[(step + 1) % len(negatives)], prompt_embeds])
         return kept
 
     pipeline.set_progress_bar_config(disable=True)
     return pipeline(
-        prompt_embeds=text, negative_prompt_embeds=others[0],
+        prompt_embeds=prompt_embeds, negative_prompt_embeds=negatives[0],
         generator=[torch.Generator().manual_seed(seed) for seed in seeds], num_inference_steps=steps,
         guidance_scale=guidance_scale if guided_steps else 1.0, height=resolution, width=resolution,
         callback_on_step_end=after_step, callback_on_step_end_tensor_inputs=["latents", "prompt_embeds"],
     ).images
-
-

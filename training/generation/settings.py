@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,6 +12,7 @@ import tyro
 from PIL import Image
 
 from common.quiet import known_noise_off
+from common.settings import check_ranges, setting
 from dataset.captions import words_alone
 from generation.sampling import GUIDANCE_SCALE, GUIDED_FRACTION, batch_size_for, sample, use_fast_sampler
 from models.families import encode_prompts
@@ -22,81 +23,73 @@ with known_noise_off():
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingSettings:
-    """Which model draws, and how: what all scripts that draw have in common."""
+    """Which model draws, and how: what all commands that draw have in common."""
 
     model: str = "tiny"
     """`tiny` (the embedded base), a run folder, a pipeline folder, or a hub id."""
     revision: str | None = None
     """Branch, tag or commit, for a hub id."""
-    steps: int = 20
+    steps: int = setting(20, at_least=1)
     """Denoising steps."""
     guidance_scale: float = GUIDANCE_SCALE
     """Classifier-free guidance; 1 turns it off. 3 is for the embedded base, Stable Diffusion bases want 5 or more."""
-    guided_fraction: float = GUIDED_FRACTION
-    """Share of the steps that guidance leads, 0 to 1, from the noisiest on."""
+    guided_fraction: float = setting(GUIDED_FRACTION, was="guided_share", at_least=0, at_most=1)
+    """Fraction of the steps with guidance, 0 to 1, from the noisiest on."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to draw; `auto` takes a CUDA GPU where there is one."""
-    seed: int = 0
-    """What the noise of every picture, and all that is chosen by chance, is drawn from."""
+    seed: int = setting(0, at_least=0)
+    """What the noise of every image, and all that is chosen at random, comes from."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their ranges. Raises ValueError naming the flag."""
-        self.require_at_least({"steps": 1, "seed": 0})
-        if not 0.0 <= self.guided_fraction <= 1.0:
-            raise ValueError(f"--guided_fraction {self.guided_fraction}: must be between 0 and 1")
+        check_ranges(self)
 
-    def draw(self, pipeline: StableDiffusionPipeline, prompts: Sequence[str], seeds: Sequence[int],
+    def draw(self, pipeline: StableDiffusionPipeline, prompts: Sequence[str], noise_seeds: Sequence[int],
              arithmetic: Callable[[], AbstractContextManager[object]] = nullcontext) -> Iterator[list[Image.Image]]:
-        """Draw one picture for each prompt under these settings, of the model's own size, in batches; see sampling.
+        """Draw one image for each prompt under these settings, of the model's own size, in batches; see sampling.
 
-        Guidance leads away from the empty prompt and, where a prompt names a number of strokes, in every other step
-        from its words alone, so that the number is heeded too. `arithmetic` is around each batch's drawing.
+        The negative prompt is the empty one and, where a prompt names a number of strokes, in every other step its
+        words alone, so that the number is heeded too. `arithmetic` is around each batch's sampling.
         """
         use_fast_sampler(pipeline)
-        nothing, size = encode_prompts(pipeline, [""], pipeline.device), pipeline.unet.config.sample_size
+        empty, size = encode_prompts(pipeline, [""], pipeline.device), pipeline.unet.config.sample_size
         for start in range(0, len(prompts), batch_size_for(size)):
             batch = slice(start, start + batch_size_for(size))
             alone = [words_alone(prompt) for prompt in prompts[batch]]
             with arithmetic():
-                text = encode_prompts(pipeline, prompts[batch], pipeline.device)
-                others = [nothing] + ([encode_prompts(pipeline, alone, pipeline.device)] if any(alone) else [])
-                pictures = sample(pipeline, text, others, seeds[batch], self.steps, self.guidance_scale,
-                                  size * pipeline.vae_scale_factor, guided_fraction=self.guided_fraction)
-            yield pictures
-
-    def require_at_least(self, least: Mapping[str, int]) -> None:
-        """Raise ValueError naming the first flag whose value is too small."""
-        for name, value in least.items():
-            if getattr(self, name) < value:
-                raise ValueError(f"--{name} {getattr(self, name)}: must be at least {value}")
+                prompt_embeds = encode_prompts(pipeline, prompts[batch], pipeline.device)
+                negatives = [empty] + ([encode_prompts(pipeline, alone, pipeline.device)] if any(alone) else [])
+                images = sample(pipeline, prompt_embeds, negatives, noise_seeds[batch], self.steps,
+                                self.guidance_scale, size * pipeline.vae_scale_factor,
+                                guided_fraction=self.guided_fraction)
+            yield images
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateConfig(SamplingSettings):
-    """Settings of a drawing."""
+    """Settings of generate.py: which characters are drawn, how many of each, and what is written."""
 
     prompts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """English words, a character each."""
     prompts_file: Path | None = None
     """A text file with a prompt a line; empty lines and those that begin with # are left out."""
     output: Path = Path("pictures")
-    """The folder to write to; pictures of the same prompt and seed in it are replaced."""
-    count: int = 1
-    """Pictures for each prompt, with seeds that follow one another."""
-    strokes: int | None = None
+    """The folder to write to; images of the same prompt and seed in it are replaced."""
+    count: int = setting(1, at_least=1)
+    """Images of each prompt, with seeds that follow one another."""
+    strokes: int | None = setting(None, at_least=1, at_most=40)
     """Ask for this many strokes; without it the model is free."""
-    best_of: int = 1
-    """Candidates for each picture, of which the recogniser chooses one; 1 draws without choosing."""
+    best_of: int = setting(1, at_least=1)
+    """Candidates for each image, of which the recogniser chooses one; 1 draws without choosing."""
     explain: bool = False
-    """Say under each picture what the recogniser reads in it, also without choosing."""
+    """Say of each image what the recogniser reads in it, also without choosing."""
     svg: bool = False
-    """Also write each drawing as vector paths, an SVG beside its PNG."""
-    columns: int | None = None
+    """Also write each image as vector paths, an SVG beside its PNG."""
+    columns: int | None = setting(None, at_least=1)
     """Columns of the grid; about square without it."""
 
-    def __post_init__(self) -> None:
-        """Refuse values outside their ranges. Raises ValueError naming the flag."""
-        super().__post_init__()
-        self.require_at_least({"count": 1, "best_of": 1})
-        if self.strokes is not None and not 1 <= self.strokes <= 40:
-            raise ValueError(f"--strokes {self.strokes}: must be between 1 and 40")
+    @classmethod
+    def like(cls, settings: SamplingSettings, prompts: Sequence[str]) -> GenerateConfig:
+        """The settings under which generate.py draws these prompts as another command with `settings` does."""
+        shared = {field.name: getattr(settings, field.name) for field in fields(SamplingSettings)}
+        return cls(prompts=tuple(prompts), **shared)

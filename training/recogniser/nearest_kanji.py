@@ -34,16 +34,16 @@ class ReferenceKanji:
     pictures: tuple[Path, ...]
 
     def nearest(self, embeddings: torch.Tensor) -> list[tuple[int, float]]:
-        """For each of (M, width) unit embeddings the place of the nearest kanji and its likeness (cosine)."""
-        likeness, places = (embeddings @ self.embeddings.T).max(-1)
-        return list(zip(places.tolist(), likeness.tolist(), strict=True))
+        """For each of (M, width) unit embeddings the index of the nearest kanji and the cosine similarity to it."""
+        similarities, indices = (embeddings @ self.embeddings.T).max(-1)
+        return list(zip(indices.tolist(), similarities.tolist(), strict=True))
 
 
 def load_references(network: Recogniser, recogniser_hash: str, folder: Path) -> ReferenceKanji | None:
     """The real characters of a dataset folder; None where the folder is none or its rows name no characters.
 
     Computed on the first call (some ten seconds) and kept as `<folder>-references-<key>.safetensors`, by the dataset
-    and the recogniser; where that place cannot be written they are computed each time.
+    and the recogniser; where that file cannot be written they are computed each time.
     """
     files = [path for path in (folder / "train" / "metadata.jsonl", folder / "test" / "metadata.jsonl")
              if path.is_file()]
@@ -81,12 +81,12 @@ def _embed(network: Recogniser, paths: list[Path]) -> torch.Tensor:
     found = []
     with tqdm(total=len(paths), desc="reading real kanji", unit="kanji", leave=False) as bar:
         for start in range(0, len(paths), BATCH):
-            pictures = []
+            images = []
             for path in paths[start:start + BATCH]:
                 with Image.open(path) as image:
-                    pictures.append(image.convert("L"))
-            found.append(network(to_ink(pictures)).embedding)
-            bar.update(len(pictures))
+                    images.append(image.convert("L"))
+            found.append(network(to_ink(images)).embedding)
+            bar.update(len(images))
     return torch.cat(found)
 
 

@@ -24,9 +24,9 @@ from common.files import replacing, write_text
 from recogniser.labels import MAX_STROKES, NONE, SLOTS, Vocabulary
 
 SIDE = 64  # px, the side of what the network sees
-REDUCTION = 8  # from pixels to places of the last feature map
+REDUCTION = 8  # from pixels to positions of the last feature map
 COSINE_SCALE = 16.0  # logits are cosines times this
-WEIGHTS, LABELS, FACTS = "recogniser.safetensors", "labels.json", "recogniser.json"
+WEIGHTS, LABELS, METADATA = "recogniser.safetensors", "labels.json", "recogniser.json"
 
 
 class RecogniserError(UserError):
@@ -51,11 +51,11 @@ class Shape:
 class RecogniserOutput:
     """What the network says of a batch of B glyphs.
 
-    parts: logits (B, slots, 1 + vocabulary), class 0 for an empty slot; strokes: logits (B, MAX_STROKES + 1);
+    components: logits (B, slots, 1 + vocabulary), class 0 for an empty slot; strokes: logits (B, MAX_STROKES + 1);
     well_formed: logits (B,); embedding: (B, width), unit length, near for glyphs that look the same.
     """
 
-    parts: torch.Tensor
+    components: torch.Tensor
     strokes: torch.Tensor
     well_formed: torch.Tensor
     embedding: torch.Tensor
@@ -73,17 +73,20 @@ class RecogniserOutput:
 
         "whole" counts only where no other slot holds anything.
         """
-        shares = self.parts.float().softmax(-1)
-        shares[..., NONE] = 0.0
-        glyphs: list[list[tuple[int, int, float]]] = [[] for _ in shares]
-        for glyph, slot, kind in (shares > threshold).nonzero().tolist():
-            glyphs[glyph].append((slot, kind, shares[glyph, slot, kind].item()))
+        probabilities = self.components.float().softmax(-1)
+        probabilities[..., NONE] = 0.0
+        glyphs: list[list[tuple[int, int, float]]] = [[] for _ in probabilities]
+        for glyph, slot, kind in (probabilities > threshold).nonzero().tolist():
+            glyphs[glyph].append((slot, kind, probabilities[glyph, slot, kind].item()))
         whole = SLOTS.index("whole")
-        return [[part for part in parts if part[0] != whole] or parts for parts in glyphs]
+        return [[one for one in components if one[0] != whole] or components for components in glyphs]
 
 
 class Recogniser(nn.Module):
-    """The network; `forward` takes ink (B, 1, SIDE, SIDE) in [0, 1] and returns what it sees."""
+    """The network; `forward` takes ink (B, 1, SIDE, SIDE) in [0, 1] and returns what it sees.
+
+    Its modules and parameters have the names that the shipped weights are stored under.
+    """
 
     def __init__(self, shape: Shape, vocabulary: int) -> None:
         """`vocabulary` is the number of components that it shall tell apart."""
@@ -111,13 +114,13 @@ class Recogniser(nn.Module):
         maps = self.body(ink)
         pooled = torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], 1)
         quarters = F.adaptive_avg_pool2d(maps, 2).flatten(1)
-        return RecogniserOutput(self._parts(maps), self.strokes(pooled), self.well_formed(pooled)[:, 0],
-                    F.normalize(self.embedding(quarters).float(), dim=-1))
+        return RecogniserOutput(self._components(maps), self.strokes(pooled), self.well_formed(pooled)[:, 0],
+                                F.normalize(self.embedding(quarters).float(), dim=-1))
 
-    def _parts(self, maps: torch.Tensor) -> torch.Tensor:
-        places = maps.flatten(2).transpose(1, 2)  # (B, places, width)
-        attention = torch.einsum("bpw,sw->bsp", places, self.what) + self.where
-        gathered = attention.softmax(-1) @ places + self.slot_bias
+    def _components(self, maps: torch.Tensor) -> torch.Tensor:
+        positions = maps.flatten(2).transpose(1, 2)  # (B, positions, width)
+        attention = torch.einsum("bpw,sw->bsp", positions, self.what) + self.where
+        gathered = attention.softmax(-1) @ positions + self.slot_bias
         found = F.normalize(self.part(gathered).float(), dim=-1)
         cosines = found @ F.normalize(self.elements, dim=-1).T
         return torch.cat([self.empty(gathered).float(), COSINE_SCALE * cosines], -1)
@@ -159,45 +162,45 @@ def _convolution(before: int, after: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU())
 
 
-def to_ink(pictures: Sequence[Image.Image]) -> torch.Tensor:
-    """Pictures of any size and mode (black on white) as ink, float32 (N, 1, SIDE, SIDE) in [0, 1]."""
-    ink = np.empty((len(pictures), 1, SIDE, SIDE), dtype=np.float32)
-    for place, picture in enumerate(pictures):
-        grey = picture.convert("L")
+def to_ink(images: Sequence[Image.Image]) -> torch.Tensor:
+    """Images of any size and mode (black on white) as ink, float32 (N, 1, SIDE, SIDE) in [0, 1]."""
+    ink = np.empty((len(images), 1, SIDE, SIDE), dtype=np.float32)
+    for index, image in enumerate(images):
+        grey = image.convert("L")
         if grey.size != (SIDE, SIDE):
             grey = grey.resize((SIDE, SIDE), Image.Resampling.BOX)
-        ink[place, 0] = 1.0 - np.asarray(grey, dtype=np.float32) / 255.0
+        ink[index, 0] = 1.0 - np.asarray(grey, dtype=np.float32) / 255.0
     return torch.from_numpy(ink)
 
 
-def decoded_ink(pictures: torch.Tensor) -> torch.Tensor:
+def decoded_ink(samples: torch.Tensor) -> torch.Tensor:
     """What an autoencoder decoded, (N, C, H, W) in [-1, 1], as ink, float32 (N, 1, SIDE, SIDE) in [0, 1].
 
-    Differentiable, and on the pictures' device.
+    Differentiable, and on the samples' device.
     """
-    ink = (0.5 - 0.5 * pictures.float().mean(1, keepdim=True)).clamp(0.0, 1.0)
+    ink = (0.5 - 0.5 * samples.float().mean(1, keepdim=True)).clamp(0.0, 1.0)
     return F.interpolate(ink, size=(SIDE, SIDE), mode="area")
 
 
-def save_recogniser(folder: Path, network: Recogniser, vocabulary: Vocabulary, facts: dict) -> None:
-    """Write weights (fp16), labels and facts (thresholds, figures, shape) as a folder."""
+def save_recogniser(folder: Path, network: Recogniser, vocabulary: Vocabulary, metadata: dict) -> None:
+    """Write weights (fp16), labels and metadata (thresholds, figures, shape) as a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.half().contiguous() if tensor.is_floating_point() else tensor
                for name, tensor in network.state_dict().items() if not name.endswith("num_batches_tracked")}
     with replacing(folder / WEIGHTS) as temporary:
         save_file(tensors, temporary)
     vocabulary.save(folder / LABELS)
-    text = json.dumps({"shape": asdict(network.shape), **facts}, ensure_ascii=False, indent=1)
-    write_text(folder / FACTS, text + "\n")
+    text = json.dumps({"shape": asdict(network.shape), **metadata}, ensure_ascii=False, indent=1)
+    write_text(folder / METADATA, text + "\n")
 
 
 def load_recogniser(folder: Path) -> tuple[Recogniser, Vocabulary, dict]:
-    """The network (fp32, ready to look), its vocabulary and facts. Raises RecogniserError naming the way out."""
+    """The network (fp32, in eval mode), its vocabulary and metadata. Raises RecogniserError naming the way out."""
     try:
-        facts = json.loads((folder / FACTS).read_text(encoding="utf8"))
+        metadata = json.loads((folder / METADATA).read_text(encoding="utf8"))
         vocabulary = Vocabulary.load(folder / LABELS)
         network = Recogniser(Shape(**{name: tuple(value) if isinstance(value, list) else value
-                                      for name, value in facts["shape"].items()}), len(vocabulary))
+                                      for name, value in metadata["shape"].items()}), len(vocabulary))
         tensors = load_file(folder / WEIGHTS)
         missing, unexpected = network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()},
                                                       strict=False)
@@ -209,4 +212,4 @@ def load_recogniser(folder: Path) -> tuple[Recogniser, Vocabulary, dict]:
                               "python training/train_recogniser.py") from error
     if unexpected or any(not name.endswith("num_batches_tracked") for name in missing):
         raise RecogniserError(f"{folder}: its weights are of another recogniser than its labels and shape")
-    return network.eval(), vocabulary, facts
+    return network.eval(), vocabulary, metadata

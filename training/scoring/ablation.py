@@ -16,7 +16,7 @@ from common.device import choose_device
 from common.files import appearing, save_image, write_text
 from common.image_grid import MARGIN, captioned_grid
 from common.paths import TINY_DIR
-from common.settings import as_json
+from common.settings import check_ranges, setting
 from common.stop_signals import StopSignals
 from dataset.captioned_folder import read_dataset
 from dataset.rows import Row, dataset_hash
@@ -25,9 +25,9 @@ from generation.request import read_requests
 from generation.settings import GenerateConfig
 from models.pipelines import load_model
 from models.tiny import save_untrained
-from scoring.ablation_table import SETS, table
+from scoring.ablation_table import table
 from scoring.benchmark import Benchmark, EvaluateConfig, Sampler, prepare, score
-from scoring.report import as_json_text
+from scoring.report import Report, as_json_text, shown_settings
 from trainer.base_recipe import BaseConfig
 from trainer.config import EXAMPLE_PROMPTS, TrainConfig, result_settings
 from trainer.run import train
@@ -35,7 +35,7 @@ from trainer.run_folder import RunFolder, is_finished
 
 JOINED = "joined"  # our column: all meanings of a row in one caption
 MIRRORED, PLAIN = Path("data/mirrored"), Path("data/plain")  # our dataset folders, below the output folder
-TITLE_SIZE, TITLE_HEIGHT = 17, 26  # px, of an arm's name above its row of pictures
+TITLE_SIZE, TITLE_HEIGHT = 17, 26  # px, of an arm's name above its row of images
 # What the arms share: the embedded base's recipe, with a rate that falls and an average that follows in so few steps.
 RECIPE = replace(BaseConfig().unet, lr_scheduler="cosine", lr_cooldown_steps=0, ema_decay=0.99, validation_steps=0,
                  checkpointing_steps=250, checkpoints_total_limit=1, report_to="none")
@@ -46,7 +46,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "no mirroring": {"train_data_dir": PLAIN},
     "one meaning at a time": {"caption_column": "captions"},
     "composed characters": {"composed_fraction": RECIPE.composed_fraction},
-    "stroke budget": {"stroke_tag_fraction": RECIPE.stroke_tag_fraction, "frequent_kanji_weight": RECIPE.frequent_kanji_weight},
+    "stroke budget": {"stroke_tag_fraction": RECIPE.stroke_tag_fraction,
+                      "frequent_kanji_weight": RECIPE.frequent_kanji_weight},
 }
 
 
@@ -57,63 +58,68 @@ class AblationConfig:
     train_data_dir: Path = Path("data/kanji")
     """The dataset folder of dataExtraction/main.py, with composed characters."""
     output_dir: Path = Path("runs/ablation")
-    """The arms' run folders, the table and the pictures. The same command again resumes where it stopped."""
+    """The arms' run folders, the table and the images. The same command again resumes where it stopped."""
     cache_dir: Path = Path("runs/cache")
-    """Where encoded pictures and captions are kept; shared between runs."""
-    steps: int = 1000
+    """Where encoded images and captions are kept; shared between runs."""
+    steps: int = setting(1000, at_least=1)
     """Updates of each arm; the rate rises over the first tenth."""
-    train_batch_size: int = 32
-    """Pictures an update."""
-    learning_rate: float = 5e-4
+    train_batch_size: int = setting(32, at_least=1)
+    """Images an update."""
+    learning_rate: float = setting(5e-4, above=0)
     """The peak."""
-    pairs: int = 100
-    """Two-concept prompts that an arm is scored on. Two seeds each."""
-    heldout: int = 200
+    pairs: int = setting(100, at_least=2)
+    """Two-concept prompts that an arm is scored on, at least 2: one alone has no shuffled baseline. Two seeds each."""
+    heldout: int = setting(200, at_least=2)
     """Meanings of held-out kanji, at most. One seed each."""
-    wild: int = 40
+    wild: int = setting(40, at_least=2)
     """Prompts of the modern world. Four seeds each."""
-    budget: int = 100
-    """Known meanings with a stroke budget, for the arm that was taught stroke counts. One seed each."""
+    budget: int = setting(100, at_least=1)
+    """Known meanings with a number of strokes, for the arm that was taught stroke counts. One seed each."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train and draw; `auto` takes a CUDA GPU where there is one."""
-    seed: int = 0
-    """Seed of the untrained weights, of every draw in training, of the prompts and of the pictures."""
+    """Where to train and sample; `auto` takes a CUDA GPU where there is one."""
+    seed: int = setting(0, at_least=0)
+    """Seed of the untrained weights, of all that is random in training, of the prompts and of the samples."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their ranges. Raises ValueError naming the flag."""
-        for name, least in (("steps", 1), ("train_batch_size", 1), ("budget", 1), ("seed", 0),
-                            *((name, 2) for name in SETS)):  # one prompt alone has no chance level
-            if getattr(self, name) < least:
-                raise ValueError(f"--{name} {getattr(self, name)}: must be at least {least}")
-        if not 0.0 < self.learning_rate < float("inf"):
-            raise ValueError(f"--learning_rate {self.learning_rate}: must be above 0")
+        check_ranges(self)
 
 
 def compare(config: AblationConfig, stop: StopSignals) -> str:
     """Train and score what is not finished, and write the comparison; returns the table in Markdown."""
-    with closing(RunFolder(config.output_dir)):  # one at a time
-        return _compare(config, stop)
+    arms, reports = arm_settings(config), {}
+    with closing(RunFolder(config.output_dir)):  # one comparison at a time
+        benchmark = prepare_arms(arms, config)
+        for number, (name, arm) in enumerate(arms.items(), 1):
+            print(f"\n== arm {number} of {len(arms)}: {name}", flush=True)
+            train(arm, stop)
+            reports[name] = kept_report(arm, config) or score_arm(arm, config, benchmark)
+        return write_comparison(config, arms, reports)
 
 
-def _compare(config: AblationConfig, stop: StopSignals) -> str:
-    arms = arm_settings(config)
+def prepare_arms(arms: Mapping[str, TrainConfig], config: AblationConfig) -> Benchmark | None:
+    """What the arms still need: their data and base, and what they are scored with; None where all are scored.
+
+    Before hours of training, since it names what is missing: raises DatasetError or JudgeError.
+    """
     benchmark = None
-    if not all(is_finished(arm.output_dir, arm) and _kept_report(arm, config) for arm in arms.values()):
-        benchmark = prepare(benchmark_settings(config))  # before hours of training: it names what is missing
+    if not all(is_finished(arm.output_dir, arm) and kept_report(arm, config) for arm in arms.values()):
+        benchmark = prepare(benchmark_settings(config))
     if not all(is_finished(arm.output_dir, arm) for arm in arms.values()):
         lay_untrained_base(base_folder(config), config.seed)
         lay_datasets(config.train_data_dir, config.output_dir)
-    reports = {}
-    for number, (name, arm) in enumerate(arms.items(), 1):
-        print(f"\n== arm {number} of {len(arms)}: {name}", flush=True)
-        train(arm, stop)
-        reports[name] = _kept_report(arm, config) or examine(arm, config, benchmark)
+    return benchmark
+
+
+def write_comparison(config: AblationConfig, arms: Mapping[str, TrainConfig], reports: Mapping[str, Report]) -> str:
+    """Write ablation.json, ablation.md and ablation.png; returns the table in Markdown. Raises OSError."""
     text = table(reports)
-    results = {"settings": json.loads(json.dumps(asdict(config), default=str)),
-               "arms": {name: {"settings": as_json(arms[name]), "report": report} for name, report in reports.items()}}
+    results = {"settings": shown_settings(config),
+               "arms": {name: {"settings": shown_settings(arms[name]), "report": report.to_json()}
+                        for name, report in reports.items()}}
     write_text(config.output_dir / "ablation.json", as_json_text(results))
     write_text(config.output_dir / "ablation.md", page(config, text))
-    save_image(picture_grid(arms, config), config.output_dir / "ablation.png")
+    save_image(image_grid(arms, config), config.output_dir / "ablation.png")
     return text
 
 
@@ -170,49 +176,60 @@ def benchmark_settings(config: AblationConfig, arm: TrainConfig | None = None) -
         device=config.device, seed=config.seed)
 
 
-def examine(arm: TrainConfig, config: AblationConfig, benchmark: Benchmark) -> dict[str, Any]:
-    """Draw the example prompts and score a trained arm; the report is kept in its run folder."""
+def score_arm(arm: TrainConfig, config: AblationConfig, benchmark: Benchmark) -> Report:
+    """Sample the example prompts and score a trained arm; the report is kept in its run folder."""
     draw_to_folder(_examples(arm, config))
     settings = benchmark_settings(config, arm)
     sampler = Sampler(load_model(settings.model), choose_device(settings.device), settings)
-    asked = {name: prompts for name, prompts in benchmark.prompts.items() if getattr(settings, name)}
-    report, _ = score(sampler, replace(benchmark, prompts=asked))
-    write_text(arm.output_dir / "score.json", as_json_text({"training": result_settings(arm), "report": report}))
-    return _kept_report(arm, config)
+    prompts = {name: of_set for name, of_set in benchmark.prompts.items() if getattr(settings, name)}
+    report, _ = score(sampler, replace(benchmark, prompts=prompts))
+    write_text(arm.output_dir / "score.json", as_json_text({**_provenance(arm, config), "report": report.to_json()}))
+    return report
+
+
+def kept_report(arm: TrainConfig, config: AblationConfig) -> Report | None:
+    """The report of an arm that was trained and scored with these very settings, its examples there."""
+    try:
+        kept = json.loads((arm.output_dir / "score.json").read_text(encoding="utf8"))
+        report = Report.from_json(kept.pop("report"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    same = kept == _provenance(arm, config)
+    return report if same and all(path.is_file() for path in _example_files(arm, config)) else None
 
 
 def page(config: AblationConfig, text: str) -> str:
-    """ablation.md: how the comparison was made, the table and the pictures."""
+    """ablation.md: how the comparison was made, the table and the images."""
     return (f"# The first exercise's recipe, mended one change at a time\n\n"
             f"The embedded base's UNet, trained from the same untrained weights for {config.steps} steps of "
-            f"{config.train_batch_size} pictures in each arm. An arm has all changes of those above it.\n\n"
+            f"{config.train_batch_size} images in each arm. An arm has all changes of those above it.\n\n"
             f"```\npython training/ablation.py --steps {config.steps} --train_batch_size {config.train_batch_size} "
             f"--learning_rate {config.learning_rate:g} --seed {config.seed}\n```\n\n{text}\n"
             f"![the same prompts and seeds by every arm](ablation.png)\n")
 
 
-def picture_grid(arms: Mapping[str, TrainConfig], config: AblationConfig) -> Image.Image:
+def image_grid(arms: Mapping[str, TrainConfig], config: AblationConfig) -> Image.Image:
     """A titled row for each arm: the same prompts from the same noise."""
     rows = []
     for arm in arms.values():
-        pictures = []
+        images = []
         for path in _example_files(arm, config):
-            with Image.open(path) as picture:
-                pictures.append(picture.convert("L"))
-        rows.append(captioned_grid(pictures, EXAMPLE_PROMPTS, columns=len(EXAMPLE_PROMPTS)))
+            with Image.open(path) as image:
+                images.append(image.convert("L"))
+        rows.append(captioned_grid(images, EXAMPLE_PROMPTS, columns=len(EXAMPLE_PROMPTS)))
     width, height = rows[0].width, rows[0].height + TITLE_HEIGHT
     sheet = Image.new("L", (width, height * len(rows)), "white")
     ink, font = ImageDraw.Draw(sheet), ImageFont.load_default(TITLE_SIZE)
-    for number, (name, row) in enumerate(zip(arms, rows, strict=True)):
-        ink.text((MARGIN, number * height + 6), f"{number + 1} {name}", fill="black", font=font)
-        sheet.paste(row, (0, number * height + TITLE_HEIGHT))
+    for index, (name, row) in enumerate(zip(arms, rows, strict=True)):
+        ink.text((MARGIN, index * height + 6), f"{index + 1} {name}", fill="black", font=font)
+        sheet.paste(row, (0, index * height + TITLE_HEIGHT))
     return sheet
 
 
 def _lay_rows(rows: Sequence[Row], folder: Path, mirrored: bool) -> None:
-    """Lay pictures and metadata of a split; with `mirrored`, those of the real characters and of their mirror images.
+    """Lay images and metadata of a split; with `mirrored`, those of the real characters and of their mirror images.
 
-    Pictures are hard links where the file system has them: a dataset folder is replaced whole, never written into.
+    Images are hard links where the file system has them: a dataset folder is replaced whole, never written into.
     """
     folder.mkdir(parents=True)
     lines = []
@@ -224,8 +241,8 @@ def _lay_rows(rows: Sequence[Row], folder: Path, mirrored: bool) -> None:
         _link(row.path, folder / name)
         lines.append({"file_name": name, **entry})
         if mirrored:
-            with Image.open(row.path) as picture:
-                ImageOps.mirror(picture).save(folder / f"mirrored-{name}")
+            with Image.open(row.path) as image:
+                ImageOps.mirror(image).save(folder / f"mirrored-{name}")
             lines.append({"file_name": f"mirrored-{name}", **entry})
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     (folder / "metadata.jsonl").write_text(text, encoding="utf8")
@@ -244,16 +261,11 @@ def _examples(arm: TrainConfig, config: AblationConfig) -> GenerateConfig:
 
 
 def _example_files(arm: TrainConfig, config: AblationConfig) -> list[Path]:
-    drawing = _examples(arm, config)
-    return [drawing.output / f"{order.stem}.png" for order in read_requests(drawing)]
+    examples = _examples(arm, config)
+    return [examples.output / f"{request.stem}.png" for request in read_requests(examples)]
 
 
-def _kept_report(arm: TrainConfig, config: AblationConfig) -> dict[str, Any] | None:
-    """The report of an arm that was trained and scored with these very settings, its examples drawn."""
-    try:
-        kept = json.loads((arm.output_dir / "score.json").read_text(encoding="utf8"))
-        same = (kept["training"] == result_settings(arm) and kept["report"]["settings"] ==
-                json.loads(json.dumps(asdict(benchmark_settings(config, arm)), default=str)))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return kept["report"] if same and all(path.is_file() for path in _example_files(arm, config)) else None
+def _provenance(arm: TrainConfig, config: AblationConfig) -> dict[str, Any]:
+    """What score.json says of how an arm was trained and scored."""
+    settings = asdict(benchmark_settings(config, arm))
+    return json.loads(json.dumps({"training": result_settings(arm), "benchmark": settings}, default=str))

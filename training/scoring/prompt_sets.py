@@ -1,7 +1,7 @@
-"""What a model is asked to draw when it is scored: four sets of prompts with what a good answer would contain.
+"""What a model is asked for when it is scored: five sets of prompts with what a good answer would contain.
 
 known: meanings of training kanji; heldout: all meanings of kanji that were never trained on; pairs: two concepts that
-were never composed; wild: the modern world, which has no kanji. `budget` asks known meanings for a number of strokes.
+were never composed; wild: the modern world, which has no kanji; budget: known meanings with a number of strokes.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Prompt:
 
     answers: sets of components, each of them a right answer (several kanji may share a meaning). any_fits: whether it
     is no answer but a list of components of which any fits, as in `wild`. literals: the kanji that mean this.
-    strokes: the budget that was asked for. seen_as_part: whether a kanji that means this, though held out, stands in
-    training characters as a component under its own meaning.
+    strokes: the number that is asked for. seen_as_component: whether a kanji that means this, though held out, stands
+    in training characters as a component under its own meaning.
     """
 
     text: str
@@ -37,41 +37,41 @@ class Prompt:
     literals: tuple[str, ...] = ()
     strokes: int | None = None
     any_fits: bool = False
-    seen_as_part: bool = False
+    seen_as_component: bool = False
 
     @property
     def asked(self) -> str:
-        """The text as the model is given it, with the stroke budget where there is one."""
+        """The text as the model is given it, with the number of strokes where one is asked for."""
         return self.text if self.strokes is None else with_stroke_tag(self.text, self.strokes)
 
 
 def known_prompts(rows: Sequence[Row], count: int, seed: int) -> list[Prompt]:
-    """Meanings of everyday training kanji, one a kanji, drawn from the seed."""
-    common = [row for row in rows if not row.is_composed and row.is_frequent and row.metadata.get("components")]
-    meanings = sorted({caption for row in common for caption in row.captions})
+    """Meanings of everyday training kanji, one a kanji, chosen by the seed."""
+    frequent = [row for row in rows if not row.is_composed and row.is_frequent and row.metadata.get("components")]
+    meanings = sorted({caption for row in frequent for caption in row.captions})
     return _of_meanings(random.Random(seed).sample(meanings, min(count, len(meanings))), rows)
 
 
 def heldout_prompts(held_out: Sequence[Row], rows: Sequence[Row], count: int | None, seed: int) -> list[Prompt]:
-    """All meanings of the held-out kanji, or `count` of them drawn from the seed; `rows` are those trained on."""
+    """All meanings of the held-out kanji, or `count` of them chosen by the seed; `rows` are those trained on."""
     meanings = sorted({caption for row in held_out for caption in row.captions})
     if count is not None and count < len(meanings):
         meanings = random.Random(seed).sample(meanings, count)
-    parts = frozenset().union(*(row.forms for row in rows))
-    return [replace(prompt, seen_as_part=not parts.isdisjoint(prompt.literals))
+    components = frozenset().union(*(row.forms for row in rows))
+    return [replace(prompt, seen_as_component=not components.isdisjoint(prompt.literals))
             for prompt in _of_meanings(meanings, held_out)]
 
 
 def pair_prompts(folder: Path, count: int, seed: int, rows: Sequence[Row] = ()) -> list[Prompt]:
     """Two-concept prompts from the dataset's heldout_pairs.jsonl. Raises DatasetError where it cannot be read.
 
-    The first answer of each is its own two components. Each may also be another of the same name in `rows`, those that
-    are trained on: a prompt says "ward", not which of 区 and 區.
+    The first answer of each is its own two components. Each may also be a homonym of it in `rows`, those that are
+    trained on: a prompt says "ward", not which of 区 and 區.
     """
-    path, named = folder / "heldout_pairs.jsonl", homonyms(rows)
+    path, named_alike = folder / "heldout_pairs.jsonl", homonyms(rows)
     try:
         lines = [json.loads(line) for line in path.read_text(encoding="utf8").splitlines() if line.strip()]
-        pairs = [Prompt(line["text"], _either(line["components"], named)) for line in lines]
+        pairs = [Prompt(line["text"], _with_homonyms(line["components"], named_alike)) for line in lines]
     except FileNotFoundError:
         raise DatasetError(f"{path}: not there. It comes with composed characters: "
                            "python dataExtraction/main.py --compose 20000") from None
@@ -92,10 +92,10 @@ def wild_prompts(count: int | None, path: Path = WILD_FILE) -> list[Prompt]:
 
 
 def budget_prompts(rows: Sequence[Row], count: int, seed: int) -> list[Prompt]:
-    """Known meanings with a budget drawn from the stroke counts of the Jouyou kanji."""
-    draw = random.Random(seed + 1)
+    """Known meanings with a number of strokes chosen among the stroke counts of the Jouyou kanji."""
+    rng = random.Random(seed + 1)
     counts = sorted(jouyou_strokes(rows)) or [8]
-    return [replace(prompt, strokes=draw.choice(counts), answers=(), literals=())
+    return [replace(prompt, strokes=rng.choice(counts), answers=(), literals=())
             for prompt in known_prompts(rows, count, seed + 1)]
 
 
@@ -104,10 +104,10 @@ def jouyou_strokes(rows: Sequence[Row]) -> list[int]:
     return [row.strokes for row in rows if not row.is_composed and row.metadata.get("grade") and row.strokes]
 
 
-def _either(components: Sequence[dict], named: Mapping[str, frozenset[str]]) -> tuple[frozenset[str], ...]:
-    """The components' meaning forms, then these with one or more of them as a namesake."""
+def _with_homonyms(components: Sequence[dict], named_alike: Mapping[str, frozenset[str]]) -> tuple[frozenset[str], ...]:
+    """The components' meaning forms, then these with a homonym in the place of one or more of them."""
     forms = [form_of(component) for component in components]
-    others = [sorted(forms_alike(component, named) - {form})
+    others = [sorted(forms_alike(component, named_alike) - {form})
               for component, form in zip(components, forms, strict=True)]
     choices = itertools.product(*([form, *more] for form, more in zip(forms, others, strict=True)))
     return tuple(dict.fromkeys(map(frozenset, choices)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
@@ -92,7 +93,7 @@ class SampleRequest:
 
     def verdict(self, reading: Reading, min_well_formed: float) -> str:
         """What the reading says of a drawing: GOOD, OFF where only the strokes fail, DOUBTFUL (hardly good), or BAD."""
-        found = frozenset(part.original for part in reading.parts)
+        found = frozenset(part.original for part in reading.components)
         shown = [answer <= found if self.kind == "pairs" else answer & found for answer in self.prompt.answers]
         budget, strokes = self.prompt.strokes, round(reading.strokes)
         in_budget = abs(strokes - budget) <= STROKES_OFF if budget else strokes <= (self.most_strokes or strokes)
@@ -189,8 +190,9 @@ def _draw(pipeline: StableDiffusionPipeline, recogniser: Judge, requests: Sequen
     waiting = enumerate(requests, done)
     for pictures in config.draw(pipeline, [request.prompt.asked for request in requests],
                                 [request.seed for request in requests], lambda: autocast(device)):
-        lines = []
-        for picture, reading, (number, request) in zip(pictures, recogniser.read(pictures), waiting, strict=False):
+        lines, batch = [], list(itertools.islice(waiting, len(pictures)))
+        readings = recogniser.read(pictures, [request.prompt.text for _, request in batch])
+        for picture, reading, (number, request) in zip(pictures, readings, batch, strict=True):
             name = f"{number:06d}.png"
             picture.save(folder / name)
             lines.append({"kind": request.kind, "group": request.group,

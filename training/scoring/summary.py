@@ -1,58 +1,128 @@
-"""A report in a few lines, for the screen."""
+"""A report in words and in a few lines."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+
+from common.statistics import Figure
+from scoring.report import BestOfGain, ComparedFigure, Meaning, Report, SetScore
+
+SUBJECTS = {  # of the verdict, the most telling first: it has the first two that were scored
+    "wild": "names of the modern world",
+    "pairs": "two concepts",
+    "heldout": "meanings of held-out kanji",
+    "known": "meanings of kanji that were trained on",
+    "budget": "known meanings with a number of strokes",
+}
+COLUMNS = ("set", "images", "well-formed", "control", "one component", "all components", "F1", "strokes", "copies",
+           "Fréchet", "floor")
 
 
-def summary(report: dict[str, Any]) -> str:
+def verdict(report: Report) -> list[str]:
+    """One or two sentences: of the most telling sets, how many images are well-formed and show what was asked for."""
+    names = [name for name in SUBJECTS if name in report.sets][:2]
+    return [_sentence(SUBJECTS[name], report.sets[name]) for name in names]
+
+
+def summary(report: Report) -> str:
     """The report in a few lines, for the screen."""
-    judge, real = report["judge"], report["real"]
-    lines = [f"recogniser on held-out real kanji: component F1 {judge['component_f1']['value']:.2f}, strokes off by "
-             f"{judge['stroke_error']['value']:.2f}, well-formed {judge['well_formed']['value']:.0%}, broken refused "
-             f"{judge['broken_refused']['value']:.0%}",
-             f"{'set':8}{'pictures':>9}{'well_formed':>9}{'one part':>12}{'all parts':>12}{'F1':>13}{'strokes':>9}"
-             f"{'copies':>8}{'Fréchet':>9}{'floor':>7}",
-             f"{'real':17}{real['well_formed']['value']:>9.0%}{'':24}{real['meaning']['f1']['value']:>6.2f}{'':7}"
-             f"{real['strokes']['jouyou_mean']:>9.1f}"]
-    for name, figures in report["sets"].items():
-        lines.append(f"{name:8}{figures['pictures']:>9}{figures['well_formed']['value']:>9.0%}{_found(figures, 'meaning')}"
-                     f"{figures['strokes']['mean']['value']:>9.1f}{figures['novelty']['copies']['value']:>8.0%}"
-                     f"{figures['frechet']['distance']:>9.3f}{figures['frechet']['floor']:>7.3f}")
-        if "meaning_never_a_part" in figures:
-            lines.append(f"{'  kanji that are no part':26}{_found(figures, 'meaning_never_a_part')}")
-        if "exact_match" in figures:
-            lines.append(f"{'':8}both of the very components meant, none of the same name: "
-                         f"{figures['exact_match']['value']:.0%}")
-        if "budget_error" in figures["strokes"]:
-            strokes = figures["strokes"]
-            lines.append(f"{'':8}strokes off the budget by {strokes['budget_error']['value']:.1f} in the mean "
-                         f"(by chance {strokes['budget_error_shuffled_baseline']:.1f})")
-    for name, gain in (report.get("best_of") or {}).items():
-        if name != "n":
-            shares = [gain[which]["well_formed"]["value"] for which in ("plain", "best")]
-            lines.append(f"best of {report['best_of']['n']}, {name}: well_formed {shares[0]:.0%} -> {shares[1]:.0%}"
-                         + _second_gain(gain))
-    lines.append("in brackets: by chance, the same pictures under other prompts of the set")
-    return "\n".join(lines)
+    judge, real = report.judge, report.real
+    rows = [COLUMNS, ("real", "", percent(real.well_formed), percent(real.control_well_formed), "", "",
+                      plain(real.f1, 2), plain(real.jouyou_mean), "", "", "")]
+    notes = []
+    for name, score in report.sets.items():
+        rows.append((name, str(score.samples), percent(score.well_formed), percent(score.control_well_formed),
+                     *_found(score.meaning), plain(score.strokes.mean), percent(score.novelty.copies),
+                     plain(score.frechet.distance, 3), plain(score.frechet.floor, 3)))
+        notes += [f"{name}: {note}" for note in set_notes(score)]
+    if report.best_of:
+        notes += [f"{name}, best of {report.best_of.n}: {_gain(gain)}" for name, gain in report.best_of.sets.items()]
+    return "\n".join([
+        *verdict(report), "", *aligned(rows),
+        "in brackets: the shuffled-prompt baseline, the same images under other prompts of the set",
+        *notes,
+        f"the judge on held-out real kanji: component F1 {plain(judge.component_f1, 2)}, strokes missed by "
+        f"{plain(judge.stroke_error, 2)}, well-formed {percent(judge.well_formed)}, broken ones refused "
+        f"{percent(judge.broken_refused)}"])
 
 
-def _found(figures: dict[str, Any], name: str) -> str:
-    """The three figures of meaning beside chance, or as much space."""
-    return "".join(beside_chance(figures.get(name) or {}, key, form).rjust(width)
-                   for key, width, form in (("one_part", 12, ".0%"), ("all_parts", 12, ".0%"), ("f1", 13, ".2f")))
+def set_notes(score: SetScore) -> list[str]:
+    """What is to be said of a set beside its row of the table; each a clause without a full stop."""
+    notes = []
+    error, meant = score.strokes.stroke_count_error, score.novelty.nearest_is_meant
+    if error:
+        notes.append(f"the number of strokes asked for is missed by {plain(error)} in the mean, under shuffled prompts "
+                     f"by {plain(error.shuffled_baseline)}")
+    if meant:
+        notes.append(f"the nearest real kanji is one that is meant in {percent(meant)} of the images")
+    if score.exact_match:
+        notes.append("both components that are meant, and no homonym of them, are found in "
+                     f"{percent(score.exact_match)} of the images")
+    if score.found_by_frequency:
+        first, *others = score.found_by_frequency
+        bands = "".join(f", from {band.min_uses} on in {percent(band)}" for band in others)
+        notes.append(f"a component that {first.min_uses} or more training characters show is found in {percent(first)} "
+                     f"of the images{bands}")
+    if score.meaning_never_a_component:
+        one, every, f1 = _found(score.meaning_never_a_component)
+        notes.append("of kanji that training shows nowhere as a component (in brackets under shuffled prompts): one "
+                     f"component found {one}, all {every}, F1 {f1}")
+    return notes
 
 
-def beside_chance(meaning: Mapping[str, Any], name: str, form: str) -> str:
-    """A figure of a set's meaning as "80% (5%)", the second by chance; nothing where the set has it not."""
-    if name not in meaning:
+def percent(value: Figure | float | None) -> str:
+    """As in "91 %"; nothing where it cannot be said."""
+    value = value.value if isinstance(value, Figure) else value
+    return "" if value is None else f"{value:.0%}".replace("%", "\N{NO-BREAK SPACE}%")
+
+
+def plain(value: Figure | float | None, digits: int = 1) -> str:
+    """A number with so many digits after the point; nothing where it cannot be said."""
+    value = value.value if isinstance(value, Figure) else value
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def compared(figure: ComparedFigure | None, digits: int | None = None) -> str:
+    """A figure and its shuffled-prompt baseline, as in "80 % (5 %)", or as numbers with so many digits."""
+    if figure is None or figure.value is None:
         return ""
-    return f"{meaning[name]['value']:{form}} ({meaning[name + '_shuffled_baseline']:{form}})"
+    values = (figure.value, figure.shuffled_baseline)
+    first, second = map(percent, values) if digits is None else (plain(value, digits) for value in values)
+    return f"{first} ({second})"
 
 
-def _second_gain(gain: dict[str, Any]) -> str:
-    if "control_well_formed" not in gain["plain"]:
-        return ""
-    return (f"; by the second judge {gain['plain']['control_well_formed']['value']:.0%} -> "
-            f"{gain['best']['control_well_formed']['value']:.0%}")
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of a table as lines: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in
+                                                  zip(row[1:], widths[1:], strict=True))]).rstrip() for row in rows]
+
+
+def _sentence(subject: str, score: SetScore) -> str:
+    control = f" ({percent(score.control_well_formed)} to the control judge)" if score.control_well_formed else ""
+    start = f"Of the images for {subject} {percent(score.well_formed)} are well-formed{control}"
+    meaning, error = score.meaning, score.strokes.stroke_count_error
+    if meaning:
+        figure = meaning.all_components or meaning.one_component
+        shown = "all components asked for" if meaning.all_components else "a component that fits"
+        baseline = percent(figure.shuffled_baseline)
+        return f"{start}, and {percent(figure)} show {shown} ({baseline} under shuffled prompts)."
+    if error:
+        baseline = plain(error.shuffled_baseline)
+        return f"{start}; they miss the number by {plain(error)} in the mean ({baseline} under shuffled prompts)."
+    return f"{start}."
+
+
+def _found(meaning: Meaning | None) -> tuple[str, str, str]:
+    """The three figures of meaning, each beside its baseline."""
+    if meaning is None:
+        return "", "", ""
+    return compared(meaning.one_component), compared(meaning.all_components), compared(meaning.f1, 2)
+
+
+def _gain(gain: BestOfGain) -> str:
+    first, best = gain.first, gain.best
+    text = f"well-formed {percent(first.well_formed)} -> {percent(best.well_formed)}"
+    if first.control_well_formed is None:
+        return text
+    return f"{text}, to the control judge {percent(first.control_well_formed)} -> {percent(best.control_well_formed)}"

@@ -117,7 +117,7 @@ def missing_components(output: RecogniserOutput, expected: Sequence[Sequence[Seq
 
     expected: for each image, for each of its components, the recogniser's classes for it.
     """
-    probabilities = output.parts.float().softmax(-1)
+    probabilities = output.components.float().softmax(-1)
     losses = []
     for glyph, components in zip(probabilities, expected, strict=True):
         absent = [(1.0 - glyph[:, classes].sum(-1)).clamp_min(MIN_PROBABILITY).prod() for classes in components]

@@ -1,11 +1,13 @@
 """Promises about path data."""
 
+from __future__ import annotations
+
 import pytest
 
 import data_fixtures
-from kanjivg import parse_svg
-from parts import box_of, points_of
-from paths import PathError, parse_path, path_data, sample
+from fitting import box_of, points_of
+from kanjivg_reader import parse_svg
+from svg_paths import PathError, parse_path, path_data, sample
 
 
 def test_relative_and_absolute_data_give_the_same_stroke():

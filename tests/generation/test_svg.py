@@ -1,4 +1,4 @@
-"""vector.py: a drawing as SVG is the drawing, and a clean file."""
+"""svg.py: an image as SVG is that image, and a clean file."""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""KanjiVG SVG -> strokes and the tree of components.
+"""KanjiVG's SVG -> glyphs: strokes and the tree of components.
 
 Format: https://kanjivg.tagaini.net/svg-format.html. Attributes are matched by local name: the DOCTYPE of each file
 puts kvg: at http://kanjivg.tagaini.net and its root element at https://.
 """
+
+from __future__ import annotations
 
 import itertools
 import re
@@ -13,8 +15,8 @@ from pathlib import Path
 from lxml import etree
 
 from errors import UserError
-from kanjidic import SAFELY, open_xml, readable, refuse_entities
-from paths import PathError, Stroke, parse_path
+from svg_paths import PathError, Stroke, parse_path
+from xml_files import SAFELY, open_xml, readable, refuse_entities
 
 UNITS = 109  # KanjiVG draws in a square of 109 by 109 units
 _FARTHEST = 2 * UNITS  # from the middle; no honest stroke comes near it
@@ -36,8 +38,8 @@ class Component:
     position: str  # left, right, top, bottom, tare, tarec, nyo, nyoc, kamae, kamaec, middle, or ""
     strokes: tuple[int, ...]  # indices into Glyph.strokes, in drawing order
     partial: bool = False  # KanjiVG marks it as incomplete
-    part: str | None = None  # one of several groups of the same component: its number among components of that name
-    children: list["Component"] = field(default_factory=list)
+    part: str | None = None  # KanjiVG's: one of several groups of a component, whose number among its namesakes this is
+    children: list[Component] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Glyph:
 
     literal: str
     strokes: tuple[Stroke, ...]
-    slots: tuple[Component, ...]  # the top level of the component tree, parts merged
+    slots: tuple[Component, ...]  # the top level of the component tree, split groups joined
 
 
 def is_kanji(literal: str) -> bool:
@@ -56,14 +58,10 @@ def is_kanji(literal: str) -> bool:
 
 
 def parse_svg(name: str, data: bytes) -> Glyph:
-    """Read one SVG file of KanjiVG.
+    """The glyph in one SVG file of KanjiVG.
 
-    Args:
-        name: the file's name, such as 06f22.svg: its first part is the code point in hexadecimal.
-        data: the file's bytes.
-
-    Raises:
-        GlyphError: not XML, entities, no strokes, path data that is no stroke, strokes far outside the square.
+    The first part of the file's name, such as 06f22.svg, is the code point in hexadecimal. Raises GlyphError where the
+    bytes are not XML, have entities, no strokes, path data that is no stroke, or strokes far outside the square.
     """
     if len(data) > _MAX_BYTES:
         raise GlyphError("larger than 1 MB")
@@ -86,7 +84,7 @@ def parse_svg(name: str, data: bytes) -> Glyph:
 
 
 def literal_of(name: str) -> str:
-    """The character that a file name or id stands for: 06f22.svg and kvg:kanji_06f22 -> 漢."""
+    """The character that a file name or id stands for: 06f22.svg and kvg:kanji_06f22 -> 漢. Raises GlyphError."""
     stem = name.rpartition("/")[2].rpartition("_")[2].partition(".")[0]
     code = int(stem, 16) if re.fullmatch("[0-9a-fA-F]{1,6}", stem) else -1
     if not 0 <= code <= 0x10FFFF or 0xD800 <= code <= 0xDFFF:
@@ -94,17 +92,17 @@ def literal_of(name: str) -> str:
     return chr(code)
 
 
-def glyph_from_group(literal: str, group) -> Glyph:
+def glyph_from_group(literal: str, group: etree._Element) -> Glyph:
     """The drawing in one <g> of a character. Raises GlyphError as parse_svg does."""
     strokes: list[Stroke] = []
     root = _component(group, strokes)
     if not strokes:
         raise GlyphError("no strokes")
-    slots = [child for child in _merge_parts(root.children) if child.strokes]
+    slots = [child for child in _join_split_groups(root.children) if child.strokes]
     return Glyph(literal, tuple(strokes), tuple(_name_contents(slots)))
 
 
-def _component(group, strokes: list[Stroke]) -> Component:
+def _component(group: etree._Element, strokes: list[Stroke]) -> Component:
     """The tree below one <g>; its strokes are put at the end of `strokes`."""
     first = len(strokes)
     children = []
@@ -137,7 +135,7 @@ def _checked_stroke(data: str, number: int) -> Stroke:
     return stroke
 
 
-def _merge_parts(children: list[Component]) -> list[Component]:
+def _join_split_groups(children: list[Component]) -> list[Component]:
     """Join groups that KanjiVG splits with part="1", part="2" because other strokes are drawn between them."""
     merged: dict[tuple, Component] = {}
     for index, child in enumerate(children):
@@ -150,7 +148,7 @@ def _merge_parts(children: list[Component]) -> list[Component]:
         else:
             merged[key] = child
     for child in merged.values():
-        child.children = _merge_parts(child.children)
+        child.children = _join_split_groups(child.children)
     return list(merged.values())
 
 
@@ -164,13 +162,9 @@ def _name_contents(slots: list[Component]) -> list[Component]:
 
 
 def read_kanjivg(files: Iterable[tuple[str, bytes]]) -> tuple[dict[str, Glyph], dict[str, str]]:
-    """Read many files of KanjiVG.
+    """The glyphs of many files, given as (name, bytes), by literal; and, by name, why each other file is none.
 
-    Args:
-        files: (name, bytes) of each main file.
-
-    Returns:
-        The drawings of all characters, by literal, kana and signs too; and the reason for every file that is none.
+    Kana and signs are among them too.
     """
     glyphs, rejected = {}, {}
     for name, data in files:
@@ -192,8 +186,7 @@ def walk(component: Component) -> Iterator[Component]:
 def svg_files_of_xml(path: Path) -> list[tuple[str, bytes]]:
     """The characters of a release's one XML file (kanjivg-YYYYMMDD.xml.gz), each as the bytes of an SVG file.
 
-    Raises:
-        UserError: cut off, not XML, not KanjiVG, or with entity declarations.
+    Raises UserError where it is cut off, not XML, not KanjiVG, or has entity declarations.
     """
     with readable(path, "--kanjivg"), open_xml(path) as stream:
         root = etree.parse(stream, etree.XMLParser(**SAFELY)).getroot()

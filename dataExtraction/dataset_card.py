@@ -1,5 +1,7 @@
 """The dataset card: README.md with Hugging Face front matter, columns, counts, licences and attributions."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +85,18 @@ composed (5 % of all pairs are kept out, by a hash of the pair): prompts to test
 
 This dataset is an adaptation of both and may be shared under CC BY-SA 4.0, with these attributions.
 """
+# The hub's size categories, each with the number of rows that is beyond it.
+_SIZE_CATEGORIES = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+)
 
 
 def write_card(folder: Path, manifest: dict[str, Any], pairs: int) -> None:
-    """Write README.md from the manifest."""
+    """Write README.md from the manifest; `pairs` is the number of rows of heldout_pairs.jsonl. Raises OSError."""
     counts, options = manifest["counts"], manifest["options"]
     rows = counts["train"] + counts["test"]
     sources = "".join(
@@ -96,7 +106,7 @@ def write_card(folder: Path, manifest: dict[str, Any], pairs: int) -> None:
         **counts,
         language=options["language"],
         size=options["size"],
-        size_category="n<1K" if rows < 1_000 else "1K<n<10K" if rows < 10_000 else "10K<n<100K",
+        size_category=next(category for limit, category in _SIZE_CATEGORIES if rows < limit),
         pairs=pairs,
         sources=sources,
     )

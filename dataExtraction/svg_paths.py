@@ -4,6 +4,8 @@ Format: SVG 1.1, section 8.3 (https://www.w3.org/TR/SVG11/paths.html). KanjiVG u
 taken too, as straight curves, because files of other drawers have them.
 """
 
+from __future__ import annotations
+
 import itertools
 import math
 import re
@@ -28,48 +30,42 @@ def _commands(data: str) -> list[tuple[str, list[float]]]:
         raise PathError(f"unreadable path data: {rest[0][:12]!r}")
     tokens = _TOKEN.findall(data)
     commands = []
-    letter, at = "", 0
-    while at < len(tokens):
-        if tokens[at].isalpha():
-            letter, at = tokens[at], at + 1
+    letter, index = "", 0
+    while index < len(tokens):
+        if tokens[index].isalpha():
+            letter, index = tokens[index], index + 1
         if not letter:
             raise PathError("path does not begin with a command")
-        end = at + _NUMBERS[letter.upper()]
+        end = index + _NUMBERS[letter.upper()]
         try:
-            commands.append((letter, [float(token) for token in tokens[at:end]]))
+            commands.append((letter, [float(token) for token in tokens[index:end]]))
         except ValueError:
             raise PathError("path data is cut off") from None
-        at, letter = end, {"M": "L", "m": "l"}.get(letter, letter)  # further pairs after a move are lines
-    if at > len(tokens):
+        index, letter = end, {"M": "L", "m": "l"}.get(letter, letter)  # further pairs after a move are lines
+    if index > len(tokens):
         raise PathError("path data is cut off")
     return commands
 
 
 def parse_path(data: str) -> Stroke:
-    """Read the `d` attribute of one stroke.
+    """The stroke in a `d` attribute, in absolute cubic curves, rounded to 1/1000 unit.
 
-    Args:
-        data: path data with a single move, then at least one curve or line.
-
-    Returns:
-        The stroke in absolute cubic curves, rounded to 1/1000 unit.
-
-    Raises:
-        PathError: nothing drawn, an unknown command, numbers missing at the end (a truncated file), or not finite.
+    The data are a single move, then at least one curve or line. Raises PathError where nothing is drawn, a command is
+    unknown, numbers are missing at the end (a truncated file) or one is not finite.
     """
     curves: list[tuple[float, ...]] = []
     x = y = 0.0
     reflected: tuple[float, float] | None = None  # the first control point of a smooth curve that may follow
     for letter, numbers in _commands(data):
-        kind = letter.upper()
-        if (kind == "M") != (not curves):
+        command = letter.upper()
+        if (command == "M") != (not curves):
             raise PathError("path does not begin with its one move")
-        if letter != kind:
-            numbers = _absolute(numbers, kind, x, y)
-        curve = tuple(numbers) if kind in "MC" else _curve(kind, numbers, x, y, reflected or (x, y))
+        if letter != command:
+            numbers = _absolute(numbers, command, x, y)
+        curve = tuple(numbers) if command in "MC" else _curve(command, numbers, x, y, reflected or (x, y))
         curves.append(curve)
         x, y = curve[-2:]
-        reflected = (2 * x - curve[2], 2 * y - curve[3]) if kind in "CS" else None
+        reflected = (2 * x - curve[2], 2 * y - curve[3]) if command in "CS" else None
     if len(curves) < 2:
         raise PathError("path draws nothing")
     if not all(map(math.isfinite, itertools.chain.from_iterable(curves))):
@@ -77,18 +73,18 @@ def parse_path(data: str) -> Stroke:
     return tuple([tuple([round(number, 3) for number in curve]) for curve in curves])
 
 
-def _absolute(numbers: list[float], kind: str, x: float, y: float) -> list[float]:
-    if kind in "HV":
-        return [numbers[0] + (x if kind == "H" else y)]
+def _absolute(numbers: list[float], command: str, x: float, y: float) -> list[float]:
+    if command in "HV":
+        return [numbers[0] + (x if command == "H" else y)]
     return [number + (y if index % 2 else x) for index, number in enumerate(numbers)]
 
 
-def _curve(kind: str, numbers: list[float], x: float, y: float, reflected: tuple[float, float]) -> tuple[float, ...]:
+def _curve(command: str, numbers: list[float], x: float, y: float, reflected: tuple[float, float]) -> tuple[float, ...]:
     """A smooth curve or a line from (x, y) as a cubic curve."""
-    if kind == "S":
+    if command == "S":
         return (*reflected, *numbers)
-    end_x = x if kind == "V" else numbers[0]
-    end_y = y if kind == "H" else numbers[-1]
+    end_x = x if command == "V" else numbers[0]
+    end_y = y if command == "H" else numbers[-1]
     return (x, y, end_x, end_y, end_x, end_y)
 
 

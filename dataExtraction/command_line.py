@@ -1,0 +1,41 @@
+"""How the command begins and ends: settings from its flags, one message for a mistake, nothing left when stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+
+from errors import UserError
+from options import Options
+
+
+def run(work: Callable[[Options], None], description: str | None) -> None:
+    """Do the work that the command line asks for.
+
+    Exits with status 2, after a message, where the user can put something right (UserError, a flag that does not fit),
+    and with 128 plus the signal's number where it was stopped by Ctrl-C or SIGTERM.
+    """
+    import tyro  # here, for the processes that draw import this file too
+
+    signal.signal(signal.SIGINT, _stop)
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        work(tyro.cli(Options, use_underscores=True, description=description))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except Exception as error:
+        # A signal between a lock's release and what takes it back leaves as the lock's own complaint.
+        if not isinstance(error.__context__, SystemExit):
+            raise
+        sys.exit(error.__context__.code)
+
+
+def _stop(number: int, frame: object) -> None:
+    """On Ctrl-C and SIGTERM: leave through every `finally`, so that nothing half-written stays."""
+    with suppress(OSError):  # not by print: a signal may come in while the progress bar is being written
+        os.write(2, b"\nstopped; nothing half-written is left\n")
+    raise SystemExit(128 + number)

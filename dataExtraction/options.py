@@ -1,0 +1,65 @@
+"""The settings of one run, each a flag of the command line."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from errors import UserError
+from kanjidic import Language
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of one run. What is not given takes the default shown."""
+
+    output: Path = Path("data/kanji")
+    """the dataset folder to make"""
+    kanjidic: Path | None = None
+    """KANJIDIC2, xml or xml.gz; by default the copy kept in data/sources, else EDRDG's, else Debian's"""
+    kanjivg: Path | None = None
+    """KanjiVG: a folder of SVG files, or a release's zip or xml.gz; by default the installed package"""
+    language: Language = "en"
+    """of the captions"""
+    size: int = 128
+    """side of the pictures, px, 16 to 4096"""
+    stroke_width: float = 3.0
+    """KanjiVG units, of which the picture's side has 109; 0.5 to 12"""
+    compose: int = 20_000
+    """composed characters, 0 (none) to 1,000,000"""
+    least_common: int = 0
+    """compose only of components as common as this: uses in kanji, four times as many for one that itself is a kanji of
+    primary school or newspapers, twice for another of everyday use; 3 leaves out those of one or two rare kanji"""
+    seed: int = 0
+    """of the composed characters"""
+    workers: int = len(os.sched_getaffinity(0))
+    """processes that draw, 1 or more; the dataset does not depend on it"""
+    limit: int | None = None
+    """only so many kanji, the most used first, 1 or more; for tests and quick trials"""
+    preview: Path | None = None
+    """draw a contact sheet here and make no dataset"""
+    force: bool = False
+    """make the dataset anew, in place of one that was made with other settings"""
+
+    def check(self) -> None:
+        """Raises UserError for a value out of its range."""
+        for name, fits, wanted in (
+            ("size", 16 <= self.size <= 4096, "16 to 4096 px"),
+            ("stroke_width", 0.5 <= self.stroke_width <= 12, "0.5 to 12 KanjiVG units"),
+            ("compose", 0 <= self.compose <= 1_000_000, "0 to 1,000,000"),
+            ("least_common", self.least_common >= 0, "0 or more"),
+            ("workers", self.workers >= 1, "1 or more"),
+            ("limit", self.limit is None or self.limit >= 1, "1 or more"),
+            ("output", bool(self.output.resolve().name), "a folder that can be made"),
+        ):
+            if not fits:
+                raise UserError(f"--{name} {getattr(self, name)}: must be {wanted}")
+
+    def manifest_options(self) -> dict[str, Any]:
+        """The options that decide the dataset's bytes, for the manifest."""
+        ours = asdict(self)
+        decided = {key: ours[key] for key in ("language", "size", "stroke_width", "compose", "seed", "limit")}
+        # Not named at its default, so that a dataset made before there was this option is still up to date.
+        return decided | ({"least_common": self.least_common} if self.least_common else {})

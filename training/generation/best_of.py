@@ -1,0 +1,63 @@
+"""Several candidates of an image, of which a judge keeps the best; the first is the image that is drawn without it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from PIL import Image
+from tqdm import tqdm
+
+from common.quiet import known_noise_off
+from generation.request import ImageRequest
+from generation.settings import SamplingSettings
+from recogniser.judge import Judge, Reading
+
+with known_noise_off():
+    from diffusers import StableDiffusionPipeline
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One image drawn for a request: what draws it again, which candidate it is (0 is the first), and its reading."""
+
+    request: ImageRequest
+    number: int
+    image: Image.Image
+    reading: Reading | None = None
+
+
+def draw_candidates(pipeline: StableDiffusionPipeline, requests: Sequence[ImageRequest], settings: SamplingSettings,
+                    best_of: int = 1) -> Iterator[list[Candidate]]:
+    """For each request its `best_of` candidates, drawn in batches under a progress bar."""
+    candidates = [request.candidate(number) for request in requests for number in range(best_of)]
+    batches = settings.draw(pipeline, [candidate.prompt for candidate in candidates],
+                            [candidate.noise_seed for candidate in candidates])
+    with tqdm(total=len(candidates), desc="drawing", unit="image") as bar:
+        images = _counted(batches, bar)
+        for request in requests:
+            yield [Candidate(request.candidate(number), number, image)
+                   for number, image in enumerate(itertools.islice(images, best_of))]
+
+
+def read_candidates(candidates: Sequence[Candidate], judge: Judge) -> list[Candidate]:
+    """The candidates of one request with what the judge reads in them."""
+    readings = judge.read([candidate.image for candidate in candidates],
+                          [candidate.request.words for candidate in candidates])
+    return [replace(candidate, reading=reading)
+            for candidate, reading in zip(candidates, readings, strict=True)]
+
+
+def choose(candidates: Sequence[Candidate], judge: Judge | None) -> Candidate:
+    """The best of the candidates of one request, with its reading; without a judge the first, unread."""
+    if judge is None:
+        return candidates[0]
+    read = read_candidates(candidates, judge)
+    return read[judge.best([candidate.reading for candidate in read], read[0].request.strokes)]
+
+
+def _counted(batches: Iterator[list[Image.Image]], bar: tqdm) -> Iterator[Image.Image]:
+    for images in batches:
+        bar.update(len(images))
+        yield from images
