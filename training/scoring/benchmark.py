@@ -15,6 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from common.device import choose_device
+from common.settings import require
 from dataset.captioned_folder import DatasetError, read_dataset
 from dataset.rows import Row, dataset_hash
 from generation.settings import SamplingSettings
@@ -74,7 +75,8 @@ class EvaluateConfig(SamplingSettings):
     def __post_init__(self) -> None:
         """Refuse values outside their ranges. Raises ValueError naming the flag."""
         super().__post_init__()
-        self.require_at_least({**dict.fromkeys(SETS, 0), "best_of": 1, "best_of_prompts": 1})
+        for name, least in {**dict.fromkeys(SETS, 0), "best_of": 1, "best_of_prompts": 1}.items():
+            require(getattr(self, name) >= least, name, getattr(self, name), f"at least {least}")
         if not any(getattr(self, name) for name in SETS):
             raise ValueError("every set is left out; there is nothing to score")
 
