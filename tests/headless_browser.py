@@ -72,11 +72,11 @@ class Browser:
 
     def click(self, selector: str) -> None:
         """Click the middle of an element with the mouse."""
-        place = self.evaluate(f"""(() => {{ const found = document.querySelector({json.dumps(selector)});
+        position = self.evaluate(f"""(() => {{ const found = document.querySelector({json.dumps(selector)});
             found.scrollIntoView({{block: 'center'}}); const box = found.getBoundingClientRect();
             return [box.x + box.width / 2, box.y + box.height / 2]; }})()""")
         for kind in ("mousePressed", "mouseReleased"):
-            self.call("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
+            self.call("Input.dispatchMouseEvent", type=kind, x=position[0], y=position[1], button="left", clickCount=1)
 
     def download_to(self, folder: Path) -> None:
         """Let downloads go to a folder."""
@@ -105,11 +105,11 @@ class Browser:
             self._note(answer)
 
     def _note(self, event: dict[str, Any]) -> None:
-        facts = event.get("params", {})
+        parameters = event.get("params", {})
         if event.get("method") == "Runtime.exceptionThrown":
-            self.faults.append(str(facts["exceptionDetails"]))
+            self.faults.append(str(parameters["exceptionDetails"]))
         if event.get("method") == "Network.requestWillBeSent":
-            url = facts["request"]["url"]
+            url = parameters["request"]["url"]
             if not url.startswith(("file:", "data:", "blob:", "about:")):
                 self.faults.append(f"it asks for {url}")
 

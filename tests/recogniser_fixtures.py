@@ -37,13 +37,13 @@ def draw_component(ink: ImageDraw.ImageDraw, element: str, box: tuple[int, int, 
 
 
 def glyph(components: dict[str, str]) -> Image.Image:
-    """A picture with a component in each of the slots given: whole, left, right, top, bottom."""
+    """An image with a component in each of the slots given: whole, left, right, top, bottom."""
     boxes = {"whole": (8, 8, 56, 56), "left": (5, 8, 28, 56), "right": (35, 8, 59, 56), "top": (8, 5, 56, 28),
              "bottom": (8, 35, 56, 59)}
-    picture = Image.new("L", (SIDE, SIDE), "white")
+    image = Image.new("L", (SIDE, SIDE), "white")
     for slot, element in components.items():
-        draw_component(ImageDraw.Draw(picture), element, boxes[slot])
-    return picture
+        draw_component(ImageDraw.Draw(image), element, boxes[slot])
+    return image
 
 
 def save_kanji_set(folder: Path) -> Path:
@@ -52,20 +52,20 @@ def save_kanji_set(folder: Path) -> Path:
     characters += [{"left": first, "right": second} for first, second in product(MEANINGS, repeat=2)]
     characters += [{"top": first, "bottom": second} for first, second in product(MEANINGS, repeat=2)]
     lines: dict[str, list[dict]] = {"train": [], "test": []}
-    for number, parts in enumerate(characters):
-        split = "test" if number % 4 == 1 and len(parts) == 2 else "train"
-        composed = len(parts) == 2 and split == "train" and number % 2 == 0
-        literal = "" if composed else next(iter(parts.values())) if len(parts) == 1 else chr(0x5000 + number)
-        meaning = " ".join(MEANINGS[element] for element in parts.values())
-        components = [{"element": element, "original": element, "meaning": MEANINGS[element],
-                       "position": "" if slot == "whole" else slot} for slot, element in parts.items()]
+    for number, components in enumerate(characters):
+        split = "test" if number % 4 == 1 and len(components) == 2 else "train"
+        composed = len(components) == 2 and split == "train" and number % 2 == 0
+        literal = "" if composed else next(iter(components.values())) if len(components) == 1 else chr(0x5000 + number)
+        meaning = " ".join(MEANINGS[element] for element in components.values())
+        described = [{"element": element, "original": element, "meaning": MEANINGS[element],
+                      "position": "" if slot == "whole" else slot} for slot, element in components.items()]
         lines[split].append({
             "file_name": f"{number:05x}.png", "text": meaning, "captions": [f"{meaning} {number}"], "literal": literal,
-            "strokes": sum(STROKES[element] for element in parts.values()),
-            "grade": 1 if split == "train" and not composed else None, "frequency": None, "components": components,
+            "strokes": sum(STROKES[element] for element in components.values()),
+            "grade": 1 if split == "train" and not composed else None, "frequency": None, "components": described,
             "kind": "composed" if composed else "real"})
         (folder / split).mkdir(parents=True, exist_ok=True)
-        glyph(parts).save(folder / split / f"{number:05x}.png")
+        glyph(components).save(folder / split / f"{number:05x}.png")
     for split, rows in lines.items():
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         (folder / split / "metadata.jsonl").write_text(text, encoding="utf8")

@@ -3,7 +3,8 @@
     python training/blind_test.py --model tiny --output blind_test.html
 
 The page opens offline. The reader marks each glyph real or invented; the page then tells the accuracy with its 95 %
-interval (half right is what guessing gives, and what a perfect inventor would reach) and saves the answers as JSON.
+interval (half right is what guessing gives, and what a perfect inventor would reach) and saves the answers as JSON,
+with the command that draws each invented one again.
 The real ones are held-out kanji without a school grade and outside the 2,501 most frequent, and they go once through
 the model's autoencoder: only the shape can tell, not the texture of the drawing.
 """

@@ -93,7 +93,7 @@ def test_a_gpu_that_is_not_there_is_said(monkeypatch):
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    """The embedded base's own pictures, drawn together and one by one."""
+    """The embedded base's own images, drawn together and one by one."""
     together, alone = tmp_path_factory.mktemp("together"), tmp_path_factory.mktemp("alone")
     draw_to_folder(GenerateConfig(prompts=("moon", "tree", "horse"), steps=4, output=together))
     draw_to_folder(GenerateConfig(prompts=("tree",), steps=4, output=alone, svg=True))
@@ -102,7 +102,7 @@ def drawn(tmp_path_factory):
 
 def test_a_batch_changes_nothing(drawn):
     together, alone = (np.asarray(Image.open(folder / "tree-0.png"), dtype=float) for folder in drawn)
-    assert np.abs(together - alone).mean() < 0.5  # grey levels of 255: a matrix product's rounding, no other picture
+    assert np.abs(together - alone).mean() < 0.5  # grey levels of 255: a matrix product's rounding, no other image
     other = np.asarray(Image.open(drawn[0] / "moon-0.png"), dtype=float)
     assert np.abs(together - other).mean() > 5.0
 
@@ -141,10 +141,10 @@ def test_what_is_read_is_said_in_the_sense_that_was_asked_for(tmp_path, monkeypa
 
 
 class Judge:
-    """Finds the darkest picture the best formed."""
+    """Finds the darkest image the best formed."""
 
-    def read(self, pictures, prompts):
-        return [Reading(1.0 - np.asarray(picture).mean() / 255.0, True, 8, ()) for picture in pictures]
+    def read(self, images, prompts):
+        return [Reading(1.0 - np.asarray(image).mean() / 255.0, True, 8, ()) for image in images]
 
     def best(self, readings, strokes):
         return max(range(len(readings)), key=lambda index: readings[index].well_formed)

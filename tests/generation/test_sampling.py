@@ -69,7 +69,7 @@ def test_the_words_of_a_prompt_that_names_strokes_are_told_from_the_number(promp
 
 
 def test_unguided_steps_follow_the_words(pipeline) -> None:
-    """Of the doubled batch it is the half with the caption that goes on, not the empty one."""
+    """Of the doubled batch it is the half with the caption that is sampled from, not the empty one."""
     with_words, = draw(pipeline, ["moon"], [0], guidance_scale=1.0)
     hardly_guided, = draw(pipeline, ["moon"], [0], guidance_scale=1.0 + 1e-6, guided_fraction=0.2)
     other_words, = draw(pipeline, [""], [0], guidance_scale=1.0)

@@ -18,7 +18,7 @@ SIDE = 128
 
 
 @pytest.fixture
-def drawing():
+def image():
     """A box with a hole, a dot, a slanting stroke and a ring, with grey edges, as a model draws them."""
     large = Image.new("L", (4 * SIDE, 4 * SIDE), "white")
     ink = ImageDraw.Draw(large)
@@ -35,29 +35,29 @@ def rendered(svg, background="white"):
 
 
 def overlap(one, other):
-    """Ink in both pictures, of the ink in either."""
+    """Ink in both images, of the ink in either."""
     one, other = (np.asarray(picture.convert("L")) < 128 for picture in (one, other))
     return (one & other).sum() / (one | other).sum()
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_rendered_again_it_is_the_drawing(drawing, mode):
-    assert overlap(drawing, rendered(to_svg(drawing.convert(mode), "moon"))) > 0.9
+def test_rendered_again_it_is_the_image(image, mode):
+    assert overlap(image, rendered(to_svg(image.convert(mode), "moon"))) > 0.9
 
 
-def test_it_has_a_title_and_paths_only_in_the_pictures_own_units(drawing):
-    root = etree.fromstring(to_svg(drawing, "moon").encode("utf8"))
+def test_it_has_a_title_and_paths_only_in_the_images_own_units(image):
+    root = etree.fromstring(to_svg(image, "moon").encode("utf8"))
     assert [child.tag for child in root] == [f"{SVG}title", *[f"{SVG}path"] * 4]  # one for each piece of ink
     assert root.get("viewBox") == "0 0 128 128" and root.get("width") == root.get("height") == "128"
     assert all(set(path.attrib) == {"d"} for path in root.iterfind(f"{SVG}path"))
 
 
-def test_nothing_lies_behind_the_ink(drawing):
-    assert rendered(to_svg(drawing, "moon"), background=None).convert("RGBA").getpixel((1, 1))[3] == 0
+def test_nothing_lies_behind_the_ink(image):
+    assert rendered(to_svg(image, "moon"), background=None).convert("RGBA").getpixel((1, 1))[3] == 0
 
 
-def test_it_has_few_nodes(drawing):
-    assert sum(outline.count("C") for outline in svg.outlines(drawing)) < 150  # of some 3,700 px of edges as traced
+def test_it_has_few_nodes(image):
+    assert sum(outline.count("C") for outline in svg.outlines(image)) < 150  # of some 3,700 px of edges as traced
 
 
 def test_an_oblong_or_a_large_picture_keeps_its_size():
@@ -82,11 +82,11 @@ def test_any_prompt_can_be_a_title(words, tmp_path):
     assert title == ("ab" if "\x00" in words else words)
 
 
-def test_an_error_leaves_the_file_as_it_was(drawing, tmp_path, monkeypatch):
-    save_svg(drawing, "moon", tmp_path / "a.svg")
+def test_an_error_leaves_the_file_as_it_was(image, tmp_path, monkeypatch):
+    save_svg(image, "moon", tmp_path / "a.svg")
     before = (tmp_path / "a.svg").read_bytes()
     monkeypatch.setattr(svg.vtracer, "convert_raw_image_to_svg", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        save_svg(drawing, "tree", tmp_path / "a.svg")
+        save_svg(image, "tree", tmp_path / "a.svg")
     assert (tmp_path / "a.svg").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["a.svg"]

@@ -45,11 +45,11 @@ def test_the_best_is_well_formed_before_all_and_then_near_the_budget():
 
 
 def test_a_picture_is_read_alike_alone_or_beside_others_in_grey_or_colour(judge):
-    pictures = [glyph({"left": "口", "right": "十"}), glyph({"whole": "人"})]
-    together = judge.read(pictures)
+    images = [glyph({"left": "口", "right": "十"}), glyph({"whole": "人"})]
+    together = judge.read(images)
     assert judge.read([]) == []
-    for picture, beside in zip(pictures, together, strict=True):
-        for alone in judge.read([picture]) + judge.read([picture.convert("RGB")]):
+    for image, beside in zip(images, together, strict=True):
+        for alone in judge.read([image]) + judge.read([image.convert("RGB")]):
             assert alone.well_formed == pytest.approx(beside.well_formed, abs=1e-4)
             assert [one.element for one in alone.components] == [one.element for one in beside.components]
     assert 0.0 <= together[0].well_formed <= 1.0 and together[0].strokes >= 0.0
@@ -57,8 +57,8 @@ def test_a_picture_is_read_alike_alone_or_beside_others_in_grey_or_colour(judge)
 
 def test_an_existing_character_is_its_own_nearest_and_a_copy(judge, kanji):
     row = json.loads((kanji / "test" / "metadata.jsonl").read_text(encoding="utf8").splitlines()[0])
-    with Image.open(kanji / "test" / row["file_name"]) as picture:
-        read = judge.read([picture])[0]
+    with Image.open(kanji / "test" / row["file_name"]) as image:
+        read = judge.read([image])[0]
     assert read.nearest == row["literal"] and read.is_copy and read.similarity > 0.999
     assert read.picture_of_nearest == kanji / "test" / row["file_name"]
 

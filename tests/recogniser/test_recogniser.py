@@ -97,7 +97,8 @@ def test_the_vocabulary_is_read_back_as_it_was_written(tmp_path):
 
 
 def test_labels_of_one_sense_each_are_still_read(tmp_path):
-    (tmp_path / "labels.json").write_text(json.dumps({"elements": "口人", "originals": "口人", "meanings": ["mouth", ""]}))
+    stored = {"elements": ["口", "人"], "originals": ["口", "人"], "meanings": ["mouth", ""]}
+    (tmp_path / "labels.json").write_text(json.dumps(stored), encoding="utf8")
     found = Vocabulary.load(tmp_path / "labels.json")
     assert found == Vocabulary(("口", "人"), ((Sense("口", ("mouth",)),), (Sense("人", ()),)))
 

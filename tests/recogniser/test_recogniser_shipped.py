@@ -18,7 +18,7 @@ def judge():
     return Judge.load(JUDGE, None)
 
 
-def picture(literal, size=128):
+def kanji_image(literal, size=128):
     return draw(parse_svg(f"{ord(literal):05x}.svg", data_fixtures.svg(literal)).strokes, Pen(size))
 
 
@@ -39,21 +39,21 @@ def test_each_judge_states_its_figures_on_held_out_characters(folder):
 @pytest.mark.parametrize(("literal", "left", "right", "strokes"), [("位", "亻", "立", 7), ("利", "禾", "刂", 7)])
 @pytest.mark.parametrize("size", [128, 512])
 def test_held_out_kanji_are_read_as_what_they_are_at_any_size(judge, literal, left, right, strokes, size):
-    reading = judge.read([picture(literal, size)])[0]
+    reading = judge.read([kanji_image(literal, size)])[0]
     assert {(one.position, one.element) for one in reading.components} == {("left", left), ("right", right)}
     assert reading.is_well_formed and abs(reading.strokes - strokes) < 1.5
 
 
 def test_a_held_out_kanji_upside_down_is_refused(judge):
-    assert not judge.read([picture("位").rotate(180)])[0].is_well_formed
+    assert not judge.read([kanji_image("位").rotate(180)])[0].is_well_formed
 
 
 def test_a_component_of_two_senses_is_named_by_the_one_that_was_asked_for(judge):
-    moon = picture("月")
-    for prompt, components, original in (("moon", "whole 月 moon/meat", "月"), ("Full Moon", "whole 月 moon/meat", "月"),
-                                         ("meat", "whole 月 meat/month", "肉")):
+    moon = kanji_image("月")
+    for prompt, meanings, original in (("moon", "moon/meat", "月"), ("Full Moon", "moon/meat", "月"),
+                                       ("meat", "meat/month", "肉")):
         reading = judge.read([moon], [prompt])[0]
-        assert reading.explain() == f"{components}, 4 strokes"
+        assert reading.explain() == f"whole 月 {meanings}, 4 strokes"
         assert [component.original for component in reading.components] == [original]
     assert judge.read([moon])[0].explain() == "whole 月 meat/month, 4 strokes"
 

@@ -6,11 +6,15 @@ import base64
 import io
 import json
 import re
+import shlex
 
+import numpy as np
 import pytest
+from lxml import html
 from PIL import Image
 
 import blind_test as blind_test_command
+import generate as generate_command
 from headless_browser import Browser, find_browser
 from recogniser_fixtures import save_judge
 from scoring import blind_test
@@ -45,18 +49,43 @@ def test_half_of_the_glyphs_are_real_and_held_out(page, kanji):
     truth = truth_of(page)
     real = [one for one in truth if one["real"]]
     assert len(truth) == COUNT and len(real) == COUNT // 2
-    assert {one["name"] for one in real} <= held_out
+    assert {one["literal"] for one in real} <= held_out
 
 
-def test_all_glyphs_are_pictures_of_one_kind_and_size(page):
-    sources = [source.partition(",")[2] for source in data_of(page)["glyphs"]]
-    pictures = [Image.open(io.BytesIO(base64.b64decode(source))) for source in sources]
-    assert {(picture.mode, picture.size) for picture in pictures} == {("L", (32, 32))}
+def images_of(page):
+    sources = [image.get("src").partition(",")[2] for image in html.parse(str(page)).iter("img")]
+    return [Image.open(io.BytesIO(base64.b64decode(source))) for source in sources]
+
+
+def test_all_glyphs_are_images_of_one_kind_and_size(page):
+    assert [(image.mode, image.size) for image in images_of(page)] == [("L", (32, 32))] * COUNT
+
+
+@pytest.mark.parametrize("best_of", [1, 3])
+def test_each_invented_glyph_is_drawn_again_by_its_command(kanji, base, tmp_path, monkeypatch, best_of):
+    monkeypatch.setattr(blind_test, "JUDGE", save_judge(tmp_path / "judge"))
+    monkeypatch.chdir(base.parent)
+    page, flags = tmp_path / "blind.html", ["--best_of", str(best_of), "--seed", "4"]
+    assert blind_test_command.main([*command(kanji, base, page, *flags), "--model", base.name]) == 0
+    invented = [(one, image) for one, image in zip(truth_of(page), images_of(page), strict=True) if not one["real"]]
+    assert len({one["words"] for one, _ in invented}) == len(invented) == COUNT // 2
+    for number, (one, image) in enumerate(invented[:2]):
+        folder = tmp_path / f"again-{number}"
+        assert one["seed"] in (4, 1_000_004, 2_000_004)[:best_of]
+        assert generate_command.main([*shlex.split(one["command"])[2:], "--output", str(folder)]) == 0
+        again, = folder.glob("*[0-9].png")
+        pixels = [np.asarray(picture.convert("L"), dtype=int) for picture in (image, Image.open(again))]
+        assert np.abs(pixels[0] - pixels[1]).max() <= 1  # grey levels of 255: another batch's rounding
+
+
+def test_the_page_does_not_say_where_the_model_lies(page, base):
+    assert data_of(page)["settings"]["model"] == base.name
+    assert not any(str(base.parent) in one["command"] for one in truth_of(page) if not one["real"])
 
 
 def test_the_source_does_not_show_which_are_real_and_fetches_nothing(page):
     text = page.read_text(encoding="utf8")
-    assert not any(one["name"] in text for one in truth_of(page))
+    assert not any((one.get("literal") or one.get("words")) in text for one in truth_of(page))
     assert "http" not in text
 
 
@@ -67,13 +96,14 @@ def test_the_same_command_makes_the_same_page(kanji, base, page, tmp_path):
 
 def test_another_seed_makes_another_page(kanji, base, page, tmp_path):
     assert blind_test_command.main(command(kanji, base, tmp_path / "other.html", "--seed", "1")) == 0
-    assert data_of(tmp_path / "other.html")["glyphs"] != data_of(page)["glyphs"]
+    assert data_of(tmp_path / "other.html")["truth"] != data_of(page)["truth"]
 
 
 def test_best_of_several_lets_the_judge_choose_and_says_so(kanji, base, tmp_path, monkeypatch):
     monkeypatch.setattr(blind_test, "JUDGE", save_judge(tmp_path / "judge"))
     assert blind_test_command.main(command(kanji, base, tmp_path / "best.html", "--best_of", "3")) == 0
     assert data_of(tmp_path / "best.html")["settings"]["best_of"] == 3
+    assert "best of 3, chosen by a recogniser" in (tmp_path / "best.html").read_text(encoding="utf8")
 
 
 def test_too_few_rare_kanji_are_said_and_no_page_is_written(kanji, base, tmp_path, capsys):
@@ -84,9 +114,9 @@ def test_too_few_rare_kanji_are_said_and_no_page_is_written(kanji, base, tmp_pat
 
 def mark(browser, truth, right):
     """Mark the glyphs; the first `right` of them as they are."""
-    for place, one in enumerate(truth):
-        answer = one["real"] if place < right else not one["real"]
-        browser.click(f"input[name=glyph-{place}][value={'real' if answer else 'invented'}]")
+    for index, one in enumerate(truth):
+        answer = one["real"] if index < right else not one["real"]
+        browser.click(f"input[name=glyph-{index}][value={'real' if answer else 'invented'}]")
 
 
 @needs_browser
@@ -110,13 +140,14 @@ def test_a_reader_marks_all_sees_the_accuracy_with_its_interval_and_saves_the_an
         assert browser.faults == []
     answers = json.loads(saved.read_text(encoding="utf8"))
     assert answers["right"] == 6 and answers["of"] == COUNT
-    assert [one["name"] for one in answers["answers"]] == [one["name"] for one in truth]
+    assert [{name: one[name] for name in told} for one, told in zip(answers["answers"], truth, strict=True)] == truth
 
 
 @needs_browser
-def test_the_page_fits_a_phone(page, tmp_path):
+@pytest.mark.parametrize(("width", "mobile"), [(360, True), (390, True), (1280, False)])
+def test_the_page_fits_a_phone_and_a_desktop(page, tmp_path, width, mobile):
     with Browser(tmp_path / "profile") as browser:
-        browser.call("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=2, mobile=True)
+        browser.call("Emulation.setDeviceMetricsOverride", width=width, height=740, deviceScaleFactor=2, mobile=mobile)
         browser.open(page)
-        assert browser.evaluate("document.documentElement.scrollWidth") <= 360
+        assert browser.evaluate("document.documentElement.scrollWidth") <= width
         assert browser.evaluate("Math.min(...[...document.images].map((image) => image.clientWidth))") >= 96

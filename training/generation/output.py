@@ -13,6 +13,7 @@ from PIL import Image
 from common.files import save_image, write_text
 from common.paths import shown_name
 from common.quiet import known_noise_off
+from common.settings import MAY_DIFFER
 from generation.best_of import Candidate
 from generation.request import ImageRequest
 from generation.settings import SamplingSettings
@@ -47,10 +48,11 @@ def redraw_command(request: ImageRequest, settings: SamplingSettings) -> str:
     The device is left out, which changes an image by no more than a rounding; of a model's folder on this machine only
     the last part is told.
     """
-    wanted = {field.name: getattr(settings, field.name) for field in fields(SamplingSettings) if field.name != "device"}
-    wanted |= {"model": shown_name(settings.model), "seed": request.seed, "strokes": request.strokes}
+    values = {field.name: getattr(settings, field.name) for field in fields(SamplingSettings)
+              if not field.metadata.get(MAY_DIFFER)}
+    values |= {"model": shown_name(settings.model), "seed": request.seed, "strokes": request.strokes}
     defaults = {field.name: field.default for field in fields(SamplingSettings)}
-    flags = [f"--{name} {shlex.quote(str(value))}" for name, value in wanted.items() if value != defaults.get(name)]
+    flags = [f"--{name} {shlex.quote(str(value))}" for name, value in values.items() if value != defaults.get(name)]
     words = shlex.quote(request.words)
     if request.words.startswith("-"):  # no flag: they stand behind the mark that ends those
         return " ".join([PROGRAM, *flags, "--", words])

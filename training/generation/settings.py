@@ -35,7 +35,7 @@ class SamplingSettings:
     """Classifier-free guidance; 1 turns it off. 3 is for the embedded base, Stable Diffusion bases want 5 or more."""
     guided_fraction: float = setting(GUIDED_FRACTION, was="guided_share", at_least=0, at_most=1)
     """Fraction of the steps with guidance, 0 to 1, from the noisiest on."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", may_differ=True)
     """Where to draw; `auto` takes a CUDA GPU where there is one."""
     seed: int = setting(0, at_least=0)
     """What the noise of every image, and all that is chosen at random, comes from."""

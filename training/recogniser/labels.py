@@ -14,7 +14,7 @@ from dataset.rows import Row
 from recogniser.senses import Sense, collect_senses
 
 # KanjiVG's positions that characters use often enough to be learned; "whole" is a character of one piece (position ""),
-# "tarec" what a tare encloses, "right/top" the upper part of a right side that is no component itself.
+# "tarec" what a tare encloses, "right/top" the upper half of a right side that is no component itself.
 SLOTS = (
     "whole", "left", "right", "top", "bottom", "tare", "tarec", "nyo", "nyoc", "kamae", "kamaec",
     "left/top", "left/bottom", "right/top", "right/bottom", "top/left", "top/right", "bottom/left", "bottom/right",
@@ -109,7 +109,7 @@ def slot_classes(components: Sequence[Mapping[str, Any]], literal: str | None,
     """The TOGETHER classes in each of SLOTS: NONE where nothing stands, -1 where an unknown component does.
 
     A single component fills both classes of its slot; of more than TOGETHER the first count. A character that is itself
-    a component also gets itself as its "whole": so its shape is learned from its own picture.
+    a component also gets itself as its "whole": so its shape is learned from its own image.
     """
     found: list[list[int]] = [[] for _ in SLOTS]
     for component in components:

@@ -38,7 +38,7 @@ class Shape:
     """The size of a recogniser."""
 
     widths: tuple[int, int, int] = (32, 64, 160)
-    """Channels at a half, a quarter and an eighth of the picture's side."""
+    """Channels at a half, a quarter and an eighth of the image's side."""
     depths: tuple[int, int, int] = (1, 2, 3)
     """Residual blocks at each."""
     embedding: int = 128

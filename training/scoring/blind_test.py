@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import random
 from collections.abc import Sequence
@@ -13,18 +12,27 @@ from typing import Any
 
 import torch
 from PIL import Image
-from tqdm import tqdm
 
 from common.device import choose_device
+from common.paths import shown_name
+from common.quiet import known_noise_off
+from common.settings import setting
 from dataset.captioned_folder import DatasetError, read_dataset
 from dataset.images import load_image
 from dataset.rows import Row
-from generation.settings import SamplingSettings
+from generation.best_of import choose, draw_candidates
+from generation.output import redraw_command
+from generation.request import ImageRequest, read_requests
+from generation.settings import GenerateConfig, SamplingSettings
 from models.pipelines import load_model
 from recogniser.judge import JUDGE, Judge
-from scoring.prompt_sets import Prompt, pair_prompts, wild_prompts
+from scoring import pages
+from scoring.prompt_sets import pair_prompts, wild_prompts
 
-PAGE = Path(__file__).with_name("blind_test_page.html")
+with known_noise_off():
+    from diffusers import StableDiffusionPipeline
+
+TEMPLATE = "blind_test.html"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,36 +43,35 @@ class BlindTestConfig(SamplingSettings):
     """The dataset folder of dataExtraction/main.py, with its held-out kanji in test/."""
     output: Path = Path("blind_test.html")
     """The page to write."""
-    count: int = 40
+    count: int = setting(40, at_least=2, multiple_of=2)
     """Glyphs on the page, an even number; half of them are real."""
-    best_of: int = 1
+    best_of: int = setting(1, at_least=1)
     """Draw so many for each invented glyph and show the judge's choice; the page says so."""
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their ranges. Raises ValueError naming the flag."""
-        super().__post_init__()
-        if self.count < 2 or self.count % 2:
-            raise ValueError(f"--count {self.count}: must be an even number, at least 2")
-        self.require_at_least({"best_of": 1})
 
 
 @dataclass(frozen=True)
 class Glyph:
-    """One glyph of the test: its picture, whether it is real, and what it is (a kanji, or the prompt)."""
+    """One glyph of the test: its image, and which kanji it is or which request it was drawn for."""
 
-    picture: Image.Image
-    real: bool
-    name: str
-    seed: int | None = None
+    image: Image.Image
+    literal: str | None = None
+    request: ImageRequest | None = None
+
+    def truth(self, config: BlindTestConfig) -> dict[str, Any]:
+        """What the page and the saved answers say of it in the end."""
+        if self.request is None:
+            return {"real": True, "literal": self.literal}
+        return {"real": False, "words": self.request.words, "seed": self.request.seed,
+                "command": redraw_command(self.request, config)}
 
 
 def collect(config: BlindTestConfig) -> list[Glyph]:
     """The glyphs in the order in which they are shown, a function of the seed."""
     rows = rare_rows(read_dataset(config.train_data_dir, "test"), config.count // 2, config.seed)
-    prompts = choose_prompts(config)
+    requests = read_requests(GenerateConfig.like(config, choose_prompts(config)))
     device = choose_device(config.device)
     pipeline = load_model(config.model, config.revision).to(device)
-    glyphs = [*_real(pipeline, rows, device), *_invented(pipeline, prompts, config)]
+    glyphs = [*_real(pipeline, rows, device), *_invented(pipeline, requests, config)]
     random.Random(config.seed).shuffle(glyphs)
     return glyphs
 
@@ -78,61 +85,43 @@ def rare_rows(held_out: Sequence[Row], count: int, seed: int) -> list[Row]:
     return random.Random(seed).sample(rare, count)
 
 
-def choose_prompts(config: BlindTestConfig) -> list[Prompt]:
+def choose_prompts(config: BlindTestConfig) -> list[str]:
     """What is invented: half from the modern world, half two-concept prompts that were never composed."""
     count = config.count // 2
     wild = random.Random(config.seed).sample(wild_prompts(None), k=count - count // 2)
     prompts = wild + pair_prompts(config.train_data_dir, count // 2, config.seed)
     if len(prompts) < count:
         raise DatasetError(f"{config.train_data_dir}: {len(prompts)} prompts, where {count} are needed: lower --count")
-    return prompts
+    return [prompt.text for prompt in prompts]
 
 
 def page(glyphs: Sequence[Glyph], config: BlindTestConfig) -> str:
     """The page's HTML. The truth lies in it in base64, so that a glance at its source tells nothing."""
-    truth = [{"real": glyph.real, "name": glyph.name, "seed": glyph.seed} for glyph in glyphs]
-    settings = {"model": config.model, "seed": config.seed, "best_of": config.best_of, "steps": config.steps,
-                "guidance_scale": config.guidance_scale, "guided_fraction": config.guided_fraction}
-    data = {
-        "glyphs": [_inline(glyph.picture) for glyph in glyphs],
-        "truth": base64.b64encode(json.dumps(truth).encode()).decode(),
-        "settings": settings,
-    }
-    # "</" would end the script element that the data stands in
-    return PAGE.read_text(encoding="utf8").replace("__DATA__", json.dumps(data).replace("</", "<\\/"))
+    truth = json.dumps([glyph.truth(config) for glyph in glyphs])
+    settings = {"model": shown_name(config.model), "seed": config.seed, "best_of": config.best_of,
+                "steps": config.steps, "guidance_scale": config.guidance_scale,
+                "guided_fraction": config.guided_fraction}
+    return pages.render(TEMPLATE, images=[pages.data_url(glyph.image) for glyph in glyphs],
+                        data={"truth": base64.b64encode(truth.encode()).decode(), "settings": settings})
 
 
 @torch.no_grad()
-def _real(pipeline: Any, rows: Sequence[Row], device: torch.device) -> list[Glyph]:
-    """The rows' pictures after one round trip through the autoencoder, as the invented ones come out of it."""
+def _real(pipeline: StableDiffusionPipeline, rows: Sequence[Row], device: torch.device) -> list[Glyph]:
+    """The rows' images after one round trip through the autoencoder, as the invented ones come out of it."""
     vae, side = pipeline.vae, pipeline.unet.config.sample_size * pipeline.vae_scale_factor
     glyphs = []
     for row in rows:
-        picture = torch.from_numpy(load_image(row.path, side, vae.config.in_channels))[None].to(device, vae.dtype)
-        decoded = vae.decode(vae.encode(picture).latent_dist.mode()).sample
+        pixels = torch.from_numpy(load_image(row.path, side, vae.config.in_channels))[None].to(device, vae.dtype)
+        decoded = vae.decode(vae.encode(pixels).latent_dist.mode()).sample
         image = pipeline.image_processor.postprocess(decoded, output_type="pil")[0]
-        glyphs.append(Glyph(image, True, row.metadata.get("literal") or row.path.name))
+        glyphs.append(Glyph(image, literal=row.metadata.get("literal") or row.path.name))
     return glyphs
 
 
-def _invented(pipeline: Any, prompts: Sequence[Prompt], config: BlindTestConfig) -> list[Glyph]:
+def _invented(pipeline: StableDiffusionPipeline, requests: Sequence[ImageRequest],
+              config: BlindTestConfig) -> list[Glyph]:
+    """An image for each request, the judge's choice where there are several."""
     judge = Judge.load(JUDGE, None) if config.best_of > 1 else None
-    count = len(prompts) * config.best_of  # each picture has noise of its own, so that no two glyphs share a layout
-    texts, pictures = [prompts[number // config.best_of].text for number in range(count)], []
-    with tqdm(total=count, desc="inventing", unit="picture") as bar:
-        for batch in config.draw(pipeline, texts, range(config.seed, config.seed + count)):
-            pictures += batch
-            bar.update(len(batch))
-    glyphs = []
-    for place, prompt in enumerate(prompts):
-        tries = pictures[place * config.best_of:(place + 1) * config.best_of]
-        best = judge.best(judge.read(tries)) if judge else 0
-        glyphs.append(Glyph(tries[best], False, prompt.text, config.seed + place * config.best_of + best))
-    return glyphs
-
-
-def _inline(picture: Image.Image) -> str:
-    """A grey PNG as a data URL; real and invented ones are saved alike."""
-    data = io.BytesIO()
-    picture.convert("L").save(data, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
+    chosen = [choose(candidates, judge)
+              for candidates in draw_candidates(pipeline, requests, config, config.best_of)]
+    return [Glyph(one.image, request=one.request) for one in chosen]
