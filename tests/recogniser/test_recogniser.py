@@ -72,7 +72,8 @@ def test_components_too_deep_to_be_asked_for_still_count_as_true():
 
 
 def test_the_vocabulary_leaves_out_what_is_seen_once_and_takes_the_commonest_meaning():
-    found = Vocabulary.of([*(row("回", ("口", "口", meaning)) for meaning in "aab"), row("吉", ("士", "士", "gentleman"))])
+    rows = [*(row("回", ("口", "口", meaning)) for meaning in "aab"), row("吉", ("士", "士", "gentleman"))]
+    found = Vocabulary.of(rows)
     assert found.elements == ("口",)
     assert found.originals == ("口",) and found.meanings == ("a",)
 

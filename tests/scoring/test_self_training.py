@@ -221,7 +221,7 @@ def test_the_command_of_a_row_draws_its_sample_again(kanji: Path, base: Path, ju
 
 def test_old_flags_are_answered_with_their_new_names(capsys: pytest.CaptureFixture) -> None:
     for old, new in (("recogniser", "reward_model"), ("drawings", "samples_per_prompt"),
-                     ("guided_share", "guided_fraction")):
+                     ("least_well_formed", "min_well_formed"), ("guided_share", "guided_fraction")):
         with pytest.raises(SystemExit) as leaving:
             self_training_command.main([f"--{old}", "1"])
         assert leaving.value.code == 2

@@ -50,7 +50,7 @@ class SelfTrainingConfig(SamplingSettings):
     """Prompts that are captions of composed characters: two concepts."""
     samples_per_prompt: int = setting(2, was="drawings", at_least=1)
     """Samples of each prompt, of which some may be good and others not."""
-    min_well_formed: float = setting(0.995, at_least=0, below=1)
+    min_well_formed: float = setting(0.995, was="least_well_formed", at_least=0, below=1)
     """Probability of being well-formed, 0 to 1, from which on a sample is good, but at least the recogniser's own."""
 
     def __post_init__(self) -> None:
