@@ -1,0 +1,1 @@
+"""Words to components: the planner's network, what it knows of components, its plans and their reasons."""

@@ -1,0 +1,132 @@
+"""What the planner knows of components, from the rows of the kanji set: names, slots, strokes, pairs that exist."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.files import write_text
+from dataset.rows import Row, form_of
+
+MIN_USES = 10  # of a component in real train kanji: rarer ones are hardly drawn, and mean little to a reader
+# Arrangements of two slots, the first named first; and how often real kanji have them, which breaks ties.
+ARRANGEMENTS = (("left", "right"), ("top", "bottom"), ("tare", "tarec"), ("nyo", "nyoc"), ("kamae", "kamaec"))
+SMOOTHING = 0.5  # uses that are added to each slot's count
+
+
+@dataclass(frozen=True)
+class Components:
+    """Components by index: meaning forms, their names (the first is that of captions), uses and strokes, and slots.
+
+    slots: for each form, how often real kanji have it in each slot; strokes: in each slot, 0 where unknown;
+    existing_pairs: two meaning forms that make up an existing kanji, in code point order; meanings: of real train
+    kanji, each with the forms of the kanji of that meaning.
+    """
+
+    forms: tuple[str, ...]
+    names: tuple[tuple[str, ...], ...]
+    uses: tuple[int, ...]
+    slots: tuple[Mapping[str, int], ...]
+    strokes: tuple[Mapping[str, int], ...]
+    existing_pairs: frozenset[str]
+    meanings: Mapping[str, Sequence[str]]
+
+    def index(self, form: str) -> int | None:
+        """The index of a meaning form; None of one that is not known."""
+        return self.forms.index(form) if form in self.forms else None
+
+    def exists(self, first: int, second: int) -> bool:
+        """Whether the two make up an existing kanji, in whatever arrangement."""
+        return "".join(sorted(self.forms[first] + self.forms[second])) in self.existing_pairs
+
+    def slot_probability(self, index: int, slot: str) -> float:
+        """How likely a component is to stand in a slot, smoothed; 0 where no kanji has it there."""
+        counts = self.slots[index]
+        if not counts.get(slot):
+            return 0.0
+        return (counts[slot] + SMOOTHING) / (sum(counts.values()) + SMOOTHING * 2 * len(ARRANGEMENTS))
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON."""
+        content = {**asdict(self), "existing_pairs": sorted(self.existing_pairs)}
+        write_text(path, json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Components:
+        """Read it back. Raises OSError or ValueError where the file is not there or not whole."""
+        try:
+            stored = json.loads(path.read_text(encoding="utf8"))
+            return cls(tuple(stored["forms"]), tuple(map(tuple, stored["names"])), tuple(stored["uses"]),
+                       tuple(stored["slots"]), tuple(stored["strokes"]), frozenset(stored["existing_pairs"]),
+                       stored["meanings"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path}: no table of components ({error!r})") from None
+
+
+def collect_components(rows: Sequence[Row], held_out: Sequence[Row], min_uses: int = MIN_USES) -> Components:
+    """The components of real train kanji that stand in at least `min_uses` of them and have a name.
+
+    The held-out kanji give nothing but their pairs, which are not to be planned.
+    """
+    real = [row for row in rows if not row.is_composed]
+    uses = Counter(form for row in real for form in row.forms)
+    names = _names(rows, real)
+    forms = [form for form, count in uses.most_common() if count >= min_uses and names.get(form)]
+    slots: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in real:
+        for component in row.metadata.get("components") or ():
+            slots[form_of(component)][component.get("position") or "whole"] += 1
+    strokes = component_strokes(rows)
+    meanings: dict[str, list[str]] = {}
+    for row in real:
+        for caption in row.captions:
+            meanings.setdefault(caption.lower(), sorted(row.forms))
+    return Components(
+        tuple(forms), tuple(names[form] for form in forms), tuple(uses[form] for form in forms),
+        tuple(dict(slots[form]) for form in forms),
+        tuple({slot: strokes[form, slot] for slot in slots[form] if (form, slot) in strokes} for form in forms),
+        existing_pairs([*real, *held_out]), meanings)
+
+
+def existing_pairs(real: Iterable[Row]) -> frozenset[str]:
+    """The two meaning forms of each real kanji that has two, in code point order, joined."""
+    return frozenset("".join(sorted(row.forms)) for row in real if len(row.forms) == 2)
+
+
+def component_strokes(rows: Sequence[Row]) -> dict[tuple[str, str], int]:
+    """The strokes of each form in each slot, by least squares over the characters of two components."""
+    pairs = [(row, [(form_of(one), one.get("position") or "whole") for one in row.metadata["components"]])
+             for row in rows if row.strokes and len(row.metadata.get("components") or ()) == 2]
+    places = {place: number for number, place in enumerate(dict.fromkeys(one for _, both in pairs for one in both))}
+    if not places:
+        return {}
+    sums, counts = np.zeros(len(places)), np.zeros(len(places))
+    first = np.array([places[both[0]] for _, both in pairs])
+    second = np.array([places[both[1]] for _, both in pairs])
+    totals = np.array([row.strokes for row, _ in pairs], dtype=np.float64)
+    found = np.full(len(places), totals.mean() / 2)
+    for _ in range(60):  # Gauss and Seidel's iteration, damped: the matrix is sparse and its diagonal leads
+        sums[:], counts[:] = 0.0, 0.0
+        np.add.at(sums, first, totals - found[second])
+        np.add.at(sums, second, totals - found[first])
+        np.add.at(counts, first, 1.0)
+        np.add.at(counts, second, 1.0)
+        found = 0.5 * found + 0.5 * sums / counts
+    return {place: max(1, round(float(found[number]))) for place, number in places.items()}
+
+
+def _names(rows: Sequence[Row], real: Sequence[Row]) -> dict[str, tuple[str, ...]]:
+    """Of each form the name that captions have for it, then its other meanings."""
+    named: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        for component in row.metadata.get("components") or ():
+            if component.get("meaning"):
+                named[form_of(component)][component["meaning"]] += 1
+    meanings = {row.metadata.get("literal"): row.captions for row in real}
+    return {form: tuple(dict.fromkeys([name for name, _ in counts.most_common()] + list(meanings.get(form, ()))))
+            for form, counts in named.items()}

@@ -1,0 +1,49 @@
+"""What no planner may be trained on: the prompts that the score asks, and the names on which settings are chosen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from common.paths import TRAINING_DIR
+from dataset.rows import Row
+from planner.wordnet import WordNet
+
+PROMPTS = TRAINING_DIR / "prompts"
+WILD, DEVELOPMENT = PROMPTS / "wild.txt", PROMPTS / "development.txt"
+
+
+def excluded_words(train_data_dir: Path, held_out: Sequence[Row], wordnet: WordNet,
+                   development: bool = True) -> frozenset[str]:
+    """The words, lower case, that stand in nothing that a planner learns from or looks up.
+
+    The score's names with their lemmas and all other words of their synsets, every held-out meaning, every held-out
+    pair's prompt; with `development` also the names on which settings are chosen, likewise.
+    """
+    names = read_prompts(WILD) + (read_prompts(DEVELOPMENT) if development else [])
+    captions = {caption.lower() for row in held_out for caption in row.captions}
+    return frozenset(wordnet.with_all_words(names) | captions | _pair_prompts(train_data_dir))
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The prompts of a file of names, without the components that would fit. Raises OSError."""
+    return [line.partition("\t")[0].strip() for line in _prompt_lines(path)]
+
+
+def read_fitting(path: Path) -> list[tuple[str, frozenset[str]]]:
+    """The prompts of a file of names, each with the meaning forms of which any would fit. Raises OSError."""
+    return [(words.strip(), frozenset(fitting.split()))
+            for words, _, fitting in (line.partition("\t") for line in _prompt_lines(path))]
+
+
+def _prompt_lines(path: Path) -> list[str]:
+    return [line for line in path.read_text(encoding="utf8").splitlines() if line.strip() and not line.startswith("#")]
+
+
+def _pair_prompts(folder: Path) -> Iterable[str]:
+    path = folder / "heldout_pairs.jsonl"
+    if not path.is_file():
+        return set()
+    rows = [json.loads(line) for line in path.read_text(encoding="utf8").splitlines() if line.strip()]
+    return {caption.lower() for row in rows for caption in [row["text"], *row.get("captions", ())]}

@@ -1,0 +1,67 @@
+"""A plan: which components a new character for some words is to have, where, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Source = Literal["kanji", "names", "network", "given"]
+SLOT_WORDS = {"tare": "hanging", "tarec": "under it", "nyo": "sweeping", "nyoc": "above it", "kamae": "around",
+              "kamaec": "inside"}
+
+
+@dataclass(frozen=True)
+class PlannedComponent:
+    """A component of a plan: its meaning form (水, also where it is drawn 氵), what names it, its slot.
+
+    name: as the captions of composed characters name it; slot: KanjiVG's position, "whole" for a plan of one;
+    confidence: 0 to 1, that a reader would call it fitting.
+    """
+
+    form: str
+    name: str
+    slot: str
+    confidence: float = 1.0
+
+    def __str__(self) -> str:
+        """As in "left 舟 boat"."""
+        return f"{SLOT_WORDS.get(self.slot, self.slot)} {self.form} {self.name}".removeprefix("whole ")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan for `words`: its components in the order of their slots, first left, top, or what encloses.
+
+    strokes: about how many it needs; source: an existing kanji of that meaning, names.jsonl, the network, or given by
+    the user.
+    """
+
+    words: str
+    components: tuple[PlannedComponent, ...]
+    strokes: int
+    source: Source
+
+    @property
+    def prompt(self) -> str:
+        """What a model is given to draw: the components' names in the order of their slots, or a kanji's meaning."""
+        return self.words if self.source == "kanji" else " ".join(one.name for one in self.components)
+
+    @property
+    def forms(self) -> frozenset[str]:
+        """The meaning forms of the components."""
+        return frozenset(one.form for one in self.components)
+
+    def reason(self) -> str:
+        """In words: "submarine: left 舟 boat + right 水 water"."""
+        return f"{self.words}: {' + '.join(map(str, self.components))}"
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Plan:
+        """Read back what `to_json` gave. Raises KeyError or TypeError where something is missing."""
+        components = tuple(PlannedComponent(**one) for one in value["components"])
+        return cls(value["words"], components, value["strokes"], value["source"])

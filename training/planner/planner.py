@@ -1,0 +1,174 @@
+"""The planner: English words in, plans for a new character out, the best first.
+
+    planner = Planner.load()
+    print(planner.plans("submarine")[0].reason())        # submarine: left 舟 boat + right 魚 fish
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from common.errors import UserError
+from common.paths import TRAINING_DIR
+from planner.arrange import Arrangement, best_arrangement, plan_of, ranked_pairs, strokes_in
+from planner.components import Components
+from planner.network import PlannerNetwork, load_planner
+from planner.plan import Plan, PlannedComponent
+from planner.text import SentenceEncoder
+
+PLANNER_WEIGHTS = TRAINING_DIR / "planner_weights"
+NAMES_FILE = TRAINING_DIR.parent / "dataExtraction" / "names.jsonl"
+MAX_GIVEN = 2  # components of a plan of one's own
+SUGGESTIONS = 5  # names that are near one that does not exist
+
+
+class PlannerError(UserError):
+    """A planner that cannot be had, or a plan that cannot be made; the message says why and what to do."""
+
+
+class Planner:
+    """What plans; `load` it."""
+
+    def __init__(self, network: PlannerNetwork, components: Components, metadata: Mapping,
+                 names: Mapping[str, Plan]) -> None:
+        """`metadata` is that of planner.json; `names` the plans of names.jsonl by word, lower case."""
+        self.network, self.components, self.metadata, self.names = network, components, metadata, names
+        self._encoder: SentenceEncoder | None = None
+        self._likeness: list[list[float]] | None = None
+
+    @classmethod
+    def load(cls, folder: Path = PLANNER_WEIGHTS, names: Path | None = NAMES_FILE) -> Planner:
+        """Load a planner's folder and, where it is there, the file of names. Raises PlannerError."""
+        try:
+            network, components, metadata = load_planner(folder)
+            known = {} if names is None or not names.is_file() else read_names(names)
+        except FileNotFoundError as error:
+            raise PlannerError(f"{error.filename}: not there. The planner's weights come with the project (git "
+                               "checkout training/planner_weights), or: python training/train_planner.py. Without a "
+                               "planner: --plan off") from None
+        except Exception as error:  # whatever a cut or foreign file makes the loaders raise
+            raise PlannerError(f"{folder}: no whole planner ({type(error).__name__}: {error}). Make it anew with: "
+                               "python training/train_planner.py. Without a planner: --plan off") from error
+        return cls(network, components, metadata, known)
+
+    def plans(self, words: str, count: int = 1, novel: bool = False, max_strokes: int | None = None) -> list[Plan]:
+        """Up to `count` different plans for the words, the best first; none where nothing can be said of them.
+
+        The meaning of an existing kanji is that kanji's own plan first, unless `novel`. Of plans that need more than
+        `max_strokes` the one with the fewest is taken where no other is left.
+        """
+        text = " ".join(words.split())
+        if not any(letter.isascii() and letter.isalpha() for letter in text):
+            return []
+        found = [] if novel else self._of_kanji(text)
+        known = self.names.get(text.lower())
+        if known is not None:
+            found.append(Plan(words, known.components, known.strokes, "names"))
+        if len(found) < count or max_strokes is not None:
+            found += self._of_network(words, text, count if max_strokes is None else max(count, 24))
+        distinct = list({plan.forms: plan for plan in reversed(found)}.values())[::-1]
+        if max_strokes is not None:
+            fitting = [plan for plan in distinct if plan.strokes <= max_strokes]
+            distinct = fitting or sorted(distinct, key=lambda plan: plan.strokes)[:1]
+        return distinct[:count]
+
+    def given(self, names: Sequence[str], words: str = "") -> Plan:
+        """A plan of one's own: one or two components by name or by kanji.
+
+        Raises PlannerError naming those that do not exist, with those that are spelled nearly alike.
+        """
+        indices = [self._named(name.strip()) for name in names]
+        words = words or " ".join(names)
+        if len(indices) == 1:
+            index = indices[0]
+            alone = PlannedComponent(self.components.forms[index], self.components.names[index][0], "whole")
+            return Plan(words, (alone,), strokes_in(self.components, index, "whole"), "given")
+        if len(indices) != MAX_GIVEN:
+            raise PlannerError(f"--parts: {len(indices)} components, where one or two make a character")
+        arrangement = best_arrangement(self.components, *indices)
+        return plan_of(words, self.components, arrangement, [1.0] * len(self.components.forms), "given")
+
+    @torch.no_grad()
+    def scores(self, words: Sequence[str]) -> torch.Tensor:
+        """How well each component fits each of some words, (N, components); higher fits better."""
+        if self._encoder is None:
+            self._encoder = SentenceEncoder()
+        return self.network(self._encoder(words))
+
+    def _of_kanji(self, text: str) -> list[Plan]:
+        forms = self.components.meanings.get(text.lower())
+        if forms is None:
+            return []
+        known = [index for form in forms if (index := self.components.index(form)) is not None]
+        if len(forms) == len(known) == 2:
+            plan = plan_of(text, self.components, best_arrangement(self.components, *known),
+                           [1.0] * len(self.components.forms), "kanji")
+            return [plan]
+        named = tuple(PlannedComponent(form, self.components.names[index][0] if index is not None else "", "whole")
+                      for form in forms for index in [self.components.index(form)])
+        strokes = sum(strokes_in(self.components, index, "whole") for index in known)
+        return [Plan(text, named, strokes, "kanji")]
+
+    def _of_network(self, words: str, text: str, count: int) -> list[Plan]:
+        scores = self.scores([text])[0]
+        confidences = self._confidences(scores)
+        if max(confidences) < self.metadata["min_confidence"]:
+            return []
+        plans = []
+        for _, arrangement in ranked_pairs(self.components, scores.tolist(), self.likeness()):
+            plans.append(plan_of(words, self.components, arrangement, confidences, "network"))
+            if len(plans) == count:
+                break
+        return plans
+
+    def arrange(self, words: str, scores: torch.Tensor) -> tuple[Arrangement, list[float]] | None:
+        """The best arrangement for scores (components,), and the confidence of each component; None without a pair."""
+        best = next(ranked_pairs(self.components, scores.tolist(), self.likeness()), None)
+        return None if best is None else (best[1], self._confidences(scores))
+
+    def likeness(self) -> list[list[float]]:
+        """How alike the components' first names are, cosines (N, N)."""
+        if self._likeness is None:
+            owner = self.network.owner
+            first = torch.tensor([int((owner == index).nonzero()[0]) for index in range(len(self.components.forms))])
+            names = self.network.name_embeddings[first]
+            self._likeness = (names @ names.T).tolist()
+        return self._likeness
+
+    def _confidences(self, scores: torch.Tensor) -> list[float]:
+        slope, offset = self.metadata["confidence"]
+        return torch.sigmoid(slope * scores + offset).tolist()
+
+    def _named(self, name: str) -> int:
+        """The index of a component by kanji or name. Raises PlannerError."""
+        known = self.components
+        index = known.index(name)
+        if index is not None:
+            return index
+        by_name = {word.lower(): index for index in reversed(range(len(known.forms))) for word in reversed(
+            known.names[index])}
+        by_name |= {known.names[index][0].lower(): index for index in reversed(range(len(known.forms)))}
+        if name.lower() in by_name:
+            return by_name[name.lower()]
+        near = difflib.get_close_matches(name.lower(), by_name, n=SUGGESTIONS, cutoff=0.5)
+        instead = "; there are, for instance: " + ", ".join(near or [names[0] for names in known.names[:12]])
+        raise PlannerError(f"--parts: there is no component {name!r}{instead}")
+
+
+def read_names(path: Path) -> dict[str, Plan]:
+    """The plans of a file of names, by word in lower case. Raises OSError or ValueError."""
+    plans = {}
+    for number, line in enumerate(path.read_text(encoding="utf8").splitlines(), 1):
+        try:
+            row = json.loads(line)
+            components = tuple(PlannedComponent(one["form"], one["name"], one["slot"], row.get("confidence", 1.0))
+                               for one in row["components"])
+            plans[row["word"].lower()] = Plan(row["word"], components, row.get("strokes", 0), "names")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} line {number}: no name with its components ({error!r})") from None
+    return plans

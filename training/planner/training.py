@@ -1,0 +1,291 @@
+"""The planner's training: what real kanji say, what WordNet says, and how confident a plan may be.
+
+1. A linear layer learns from the meanings of real train kanji which components they are written with.
+2. With it and with the names of components, every noun of WordNet is scored three times: by itself, with its gloss, and
+   by its hypernyms. The sum is what a reader of the dictionary would say.
+3. A small network learns that sum from the word alone.
+4. Components that would stand in more than MAX_FRACTION of the plans are held back, and confidence is set to how often
+   a component of that score fits a name of the development set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from tqdm import tqdm
+
+from common.files import replacing
+from common.seeds import Purpose, generator
+from common.settings import check_ranges, setting
+from common.stop_signals import StopSignals
+from dataset.captioned_folder import read_dataset
+from dataset.rows import dataset_hash
+from planner.arrange import ranked_pairs
+from planner.components import Components, collect_components
+from planner.exclusions import DEVELOPMENT, excluded_words, read_fitting
+from planner.network import PlannerNetwork, TermWeights, save_planner
+from planner.planner import Planner
+from planner.text import SentenceEncoder
+from planner.wordnet import Synset, WordNet, find_wordnet
+
+GLOSS_WEIGHT, HYPERNYM_WEIGHT = 1.0, 0.5  # beside the word's own score, 1
+PERSON_BONUS = 1.2  # for 人 where a noun is a kind of person, and for 女 where its gloss says that it is a woman
+WOMAN = (" woman ", " actress ", " queen ", " she ", " her ", " girl ", " female ", " goddess ", " princess ")
+TAUGHT_SCALE = 2.5  # the sum of the three, by which the network's target is divided
+INSTANCE_WEIGHT = 2.0  # of particular people and places in the loss: their words say least of them
+MAX_FRACTION = 0.05  # of the plans of WordNet's nouns that one component may stand in
+ENCODED_AT_ONCE = 2048  # texts, between two looks at a stop signal
+
+
+@dataclass(frozen=True)
+class PlannerConfig:
+    """Settings of the planner's training."""
+
+    train_data_dir: Path = Path("data/kanji")
+    """The dataset folder that dataExtraction/main.py made, with train/ and test/."""
+    output_dir: Path = Path("runs/planner")
+    """Embeddings of WordNet's nouns, kept between runs, and weights/."""
+    wordnet: Path | None = None
+    """WordNet 3.0's dict folder; by default Debian's package of it, unpacked into output_dir."""
+    min_uses: int = setting(10, at_least=1)
+    """Of a component in real train kanji, for it to be planned."""
+    seed: int = setting(0, at_least=0)
+    """Seed of the first weights and of the order of the samples."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their ranges. Raises ValueError naming the flag."""
+        check_ranges(self)
+
+
+def train_planner(config: PlannerConfig, stop: StopSignals) -> dict[str, Any]:
+    """Train, measure on the development set and write weights/; returns the metadata.
+
+    Raises DatasetError or WordNetError where a source cannot be had, and Stopped.
+    """
+    rows, held_out = (read_dataset(config.train_data_dir, split) for split in ("train", "test"))
+    wordnet = WordNet.read(find_wordnet(config.wordnet, config.output_dir))
+    excluded = excluded_words(config.train_data_dir, held_out, wordnet)
+    components = collect_components(rows, held_out, config.min_uses)
+    components = _without(components, excluded)
+    encoder = SentenceEncoder()
+    network = PlannerNetwork(components.names, TermWeights())
+    with torch.no_grad():
+        network.name_embeddings.copy_(encoder([name for names in components.names for name in names]))
+    captions = [(caption, row.forms) for row in rows if not row.is_composed for caption in row.captions
+                if caption.lower() not in excluded]
+    fit_kanji(network, components, encoder, captions, config.seed)
+    nouns = wordnet.names_of_things(excluded)
+    texts = NounTexts.encode(nouns, wordnet, encoder, config.output_dir, stop)
+    target = taught_scores(network, components, nouns, texts, wordnet)
+    fit_wordnet(network, texts, target, nouns, config.seed)
+    balance(network, texts.words)
+    metadata = {"confidence": [1.0, 0.0], "min_confidence": 0.0, "components": len(components.forms),
+                "captions": len(captions), "nouns": len(nouns), "excluded_words": len(excluded),
+                "dataset_sha256": dataset_hash(rows)}
+    metadata |= measure(network, components, encoder, metadata)
+    save_planner(config.output_dir / "weights", network, components, metadata)
+    return metadata
+
+
+@dataclass(frozen=True)
+class NounTexts:
+    """Embeddings of nouns, fp32 (N, 384) each: the word, the word with its gloss, the mean of its hypernyms.
+
+    more, more_index: further words of particular people and places, (M, 384), and the noun of each, int64 (M,).
+    """
+
+    words: torch.Tensor
+    glosses: torch.Tensor
+    hypernyms: torch.Tensor
+    more: torch.Tensor
+    more_index: torch.Tensor
+
+    @classmethod
+    def encode(cls, nouns: Sequence[Synset], wordnet: WordNet, encoder: SentenceEncoder, folder: Path,
+               stop: StopSignals) -> NounTexts:
+        """Encode them, or find them in `folder`, where they are kept. Raises Stopped."""
+        encode = _kept(encoder, folder, stop)
+        words = encode("words", [noun.words[0] for noun in nouns])
+        glosses = encode("glosses", [f"{noun.words[0]}: {noun.definition}" for noun in nouns])
+        above = sorted({wordnet.synsets[offset].words[0] for noun in nouns for offset in noun.hypernyms})
+        index, vectors = {word: number for number, word in enumerate(above)}, encode("hypernyms", above)
+        hypernyms = torch.stack([
+            vectors[[index[wordnet.synsets[offset].words[0]] for offset in noun.hypernyms]].mean(0)
+            if noun.hypernyms else glosses[number] for number, noun in enumerate(nouns)])
+        more = [(number, word) for number, noun in enumerate(nouns) if noun.is_instance for word in noun.words[1:4]]
+        return cls(words, glosses, F.normalize(hypernyms, dim=-1), encode("further words", [word for _, word in more]),
+                   torch.tensor([number for number, _ in more], dtype=torch.long))
+
+
+def fit_kanji(network: PlannerNetwork, components: Components, encoder: SentenceEncoder,
+              captions: Sequence[tuple[str, frozenset[str]]], seed: int, epochs: int = 40) -> None:
+    """Train the linear layer on the meanings of real kanji, by binary cross-entropy, and set the prior."""
+    index = {form: number for number, form in enumerate(components.forms)}
+    words = sorted({caption for caption, _ in captions})
+    place = {word: number for number, word in enumerate(words)}
+    inputs = encoder(words)[[place[caption] for caption, _ in captions]]
+    targets = torch.zeros((len(captions), len(index)))
+    for number, (_, forms) in enumerate(captions):
+        targets[number, [index[form] for form in forms if form in index]] = 1.0
+    with torch.no_grad():
+        network.prior.copy_(torch.logit(targets.mean(0).clamp(1e-5, 0.5)))
+        _start(network.kanji, seed, 1.0 / math.sqrt(inputs.shape[1]))
+        network.kanji.bias.copy_(network.prior)
+
+    def loss(batch: torch.Tensor) -> torch.Tensor:
+        logits = network.kanji(inputs[batch])
+        return F.binary_cross_entropy_with_logits(logits, targets[batch], reduction="sum") / len(batch)
+
+    _minimise(loss, network.kanji.parameters(), len(inputs), epochs, seed, 3e-3, 0.03, "real kanji", decays=False)
+
+
+@torch.no_grad()
+def taught_scores(network: PlannerNetwork, components: Components, nouns: Sequence[Synset], texts: NounTexts,
+                  wordnet: WordNet) -> torch.Tensor:
+    """What the dictionary says of each noun, (N, components), divided by TAUGHT_SCALE."""
+    scores = torch.cat([network.own_terms(words) + GLOSS_WEIGHT * network.own_terms(glosses)
+                        + HYPERNYM_WEIGHT * network.own_terms(hypernyms)
+                        for words, glosses, hypernyms in zip(texts.words.split(2048), texts.glosses.split(2048),
+                                                             texts.hypernyms.split(2048), strict=True)])
+    person, woman = components.index("人"), components.index("女")
+    for number, noun in enumerate(nouns):
+        if person is not None and wordnet.is_kind_of(noun, "person"):
+            scores[number, person] += PERSON_BONUS
+            if woman is not None and any(word in f" {noun.definition.lower()} " for word in WOMAN):
+                scores[number, woman] += PERSON_BONUS
+    return scores / TAUGHT_SCALE
+
+
+def fit_wordnet(network: PlannerNetwork, texts: NounTexts, target: torch.Tensor, nouns: Sequence[Synset], seed: int,
+                epochs: int = 6) -> None:
+    """Train the small network to say from the word alone what the dictionary says, by mean squared error."""
+    inputs = torch.cat([texts.words, texts.more])
+    source = torch.cat([torch.arange(len(nouns)), texts.more_index])
+    weights = torch.tensor([INSTANCE_WEIGHT if noun.is_instance else 1.0 for noun in nouns])[source]
+    with torch.no_grad():
+        _start(network.hidden, seed, 1.0 / math.sqrt(inputs.shape[1]))
+        network.wordnet.weight.zero_()
+        network.wordnet.bias.copy_(target.mean(0))
+
+    def loss(batch: torch.Tensor) -> torch.Tensor:
+        errors = (network.taught(inputs[batch]) - target[source[batch]]) ** 2
+        return (errors.mean(1) * weights[batch]).mean()
+
+    parameters = [*network.hidden.parameters(), *network.wordnet.parameters()]
+    _minimise(loss, parameters, len(inputs), epochs, seed, 2e-3, 0.01, "WordNet", decays=True)
+
+
+@torch.no_grad()
+def balance(network: PlannerNetwork, embeddings: torch.Tensor, rounds: int = 40) -> None:
+    """Hold components back that are among the best two of more than MAX_FRACTION of the embeddings (N, 384)."""
+    network.balance.zero_()
+    scores = torch.cat([network(batch) for batch in embeddings[::8].split(2048)])
+    for _ in range(rounds):
+        best = (scores - network.balance).topk(2).indices.flatten()
+        fraction = torch.bincount(best, minlength=scores.shape[1]) / len(scores)
+        network.balance += 0.05 * (fraction / MAX_FRACTION).clamp_min(1.0).log()
+
+
+@torch.no_grad()
+def measure(network: PlannerNetwork, components: Components, encoder: SentenceEncoder,
+            metadata: dict[str, Any]) -> dict[str, Any]:
+    """How well it plans the development set, and what that makes of scores: confidence, and the least to plan at all.
+
+    development: the fraction of its names of which a planned component fits, the same for shuffled names, and the
+    fraction of plans that are distinct.
+    """
+    names = read_fitting(DEVELOPMENT)
+    scores = network(encoder([words for words, _ in names]))
+    planner = Planner(network, components, metadata, {})
+    planned, felt = [], []
+    for row, (_, fitting) in zip(scores, names, strict=True):
+        _, arrangement = next(ranked_pairs(components, row.tolist(), planner.likeness()))
+        both = (arrangement.first, arrangement.second)
+        planned.append(frozenset(components.forms[index] for index in both))
+        felt += [(row[index].item(), components.forms[index] in fitting) for index in both]
+    hits = [bool(forms & fitting) for forms, (_, fitting) in zip(planned, names, strict=True)]
+    shuffled = [bool(forms & fitting) for number, forms in enumerate(planned)
+                for other, (_, fitting) in enumerate(names) if other != number]
+    slope, offset = _logistic(felt)
+    return {"confidence": [slope, offset], "min_confidence": 0.05, "development": {
+        "fitting": sum(hits) / len(hits), "shuffled_baseline": sum(shuffled) / len(shuffled),
+        "distinct": len(set(planned)) / len(planned), "names": len(names)}}
+
+
+def _logistic(pairs: Sequence[tuple[float, bool]], steps: int = 200) -> tuple[float, float]:
+    """Slope and offset of the logistic regression of the second on the first, by Newton's method, slightly damped."""
+    x = torch.tensor([[score, 1.0] for score, _ in pairs], dtype=torch.float64)
+    y = torch.tensor([float(holds) for _, holds in pairs], dtype=torch.float64)
+    found = torch.zeros(2, dtype=torch.float64)
+    for _ in range(steps):
+        probability = torch.sigmoid(x @ found)
+        hessian = x.T @ (x * (probability * (1.0 - probability))[:, None]) + 1e-3 * torch.eye(2, dtype=torch.float64)
+        found += 0.5 * torch.linalg.solve(hessian, x.T @ (y - probability) - 1e-3 * found)
+    return round(found[0].item(), 4), round(found[1].item(), 4)
+
+
+def _without(components: Components, excluded: frozenset[str]) -> Components:
+    """The table without meanings of kanji that are excluded words: no plan is looked up for what the score asks."""
+    meanings = {meaning: forms for meaning, forms in components.meanings.items() if meaning not in excluded}
+    return Components(components.forms, components.names, components.uses, components.slots, components.strokes,
+                      components.existing_pairs, meanings)
+
+
+def _start(layer: torch.nn.Linear, seed: int, bound: float) -> None:
+    """First weights of a layer, uniform within `bound`, as a function of the seed."""
+    rng = generator(seed, 0, Purpose.ROWS)
+    for weight in layer.parameters():
+        weight.copy_((2.0 * torch.rand(weight.shape, generator=rng) - 1.0) * bound)
+
+
+def _minimise(loss: Callable[[torch.Tensor], torch.Tensor], parameters: Any, count: int, epochs: int, seed: int,
+              rate: float, weight_decay: float, title: str, decays: bool) -> None:
+    """AdamW over `count` samples in batches of 512, each epoch in an order of its own; the rate may fall to zero."""
+    parameters = list(parameters)
+    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=weight_decay)
+    steps = epochs * math.ceil(count / 512)
+    with tqdm(total=steps, desc=title, unit="step") as bar:
+        for epoch in range(epochs):
+            for batch in torch.randperm(count, generator=generator(seed, epoch, Purpose.CAPTIONS)).split(512):
+                if decays:
+                    done = bar.n / steps
+                    optimizer.param_groups[0]["lr"] = rate * min(1.0, (bar.n + 1) / 50) * 0.5 * (
+                        1.0 + math.cos(math.pi * done))
+                value = loss(batch)
+                optimizer.zero_grad(set_to_none=True)
+                value.backward()
+                optimizer.step()
+                bar.update()
+            bar.set_postfix(loss=f"{value.item():.4f}")
+
+
+def _kept(encoder: SentenceEncoder, folder: Path, stop: StopSignals) -> Callable[[str, Sequence[str]], torch.Tensor]:
+    """An encoder that keeps what it encoded in `folder`, under a hash of the texts, and finds it there again."""
+    def encode(title: str, texts: Sequence[str]) -> torch.Tensor:
+        path = folder / f"embeddings-{hashlib.sha256(chr(0).join(texts).encode()).hexdigest()[:16]}.safetensors"
+        try:
+            return load_file(path)["embeddings"].float()
+        except (OSError, SafetensorError, KeyError):
+            pass
+        parts = [encoder([])]
+        with tqdm(total=len(texts), desc=f"encoding {title}", unit="text") as bar:
+            for start in range(0, len(texts), ENCODED_AT_ONCE):
+                parts.append(encoder(texts[start:start + ENCODED_AT_ONCE]))
+                bar.update(len(parts[-1]))
+                stop.check()
+        found = torch.cat(parts)
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            save_file({"embeddings": found.half()}, temporary)
+        return found.half().float()
+
+    return encode
