@@ -11,17 +11,17 @@ from dataset.rows import Row
 from planner.wordnet import WordNet
 
 PROMPTS = TRAINING_DIR / "prompts"
-WILD, DEVELOPMENT = PROMPTS / "wild.txt", PROMPTS / "development.txt"
+WILD, PLANS, DEVELOPMENT = (PROMPTS / f"{name}.txt" for name in ("wild", "plans", "development"))
 
 
 def excluded_words(train_data_dir: Path, held_out: Sequence[Row], wordnet: WordNet,
                    development: bool = True) -> frozenset[str]:
     """The words, lower case, that stand in nothing that a planner learns from or looks up.
 
-    The score's names with their lemmas and all other words of their synsets, every held-out meaning, every held-out
-    pair's prompt; with `development` also the names on which settings are chosen, likewise.
+    The score's names and words (wild.txt, plans.txt) with all other words of their synsets, every held-out meaning,
+    every held-out pair's prompt; with `development` also the names on which settings are chosen, likewise.
     """
-    names = read_prompts(WILD) + (read_prompts(DEVELOPMENT) if development else [])
+    names = [*read_prompts(WILD), *read_prompts(PLANS), *(read_prompts(DEVELOPMENT) if development else [])]
     captions = {caption.lower() for row in held_out for caption in row.captions}
     return frozenset(wordnet.with_all_words(names) | captions | _pair_prompts(train_data_dir))
 
