@@ -25,6 +25,7 @@ from scoring.figures import (
     RealKanji,
     ScoredSample,
     all_components,
+    counted,
     exact_match,
     found_by_frequency,
     ink_balance,
@@ -225,6 +226,24 @@ def test_of_a_list_of_which_any_component_fits_only_one_is_asked_for(real):
 def test_the_best_of_several_right_answers_counts(real):
     samples = [sample(prompt("mouth", "二人", "口十"), "口十", 0), sample(prompt("ten", "十"), "十", 1)]
     assert score_set(samples, real, 0).meaning.f1.value == 1.0
+
+
+def test_a_component_counts_with_every_sense_but_only_for_one_at_a_time(real):
+    moon = replace(reading("口", well_formed=0.9).components[0], element="月", original="肉", other_originals=("月",))
+    ten = reading("十").components[0]
+    vector = sample(prompt("x"), "口").reading.embedding
+
+    def drawn(text, answer, *components, seed=0):
+        return ScoredSample(prompt(text, answer), seed, Image.new("L", (16, 16), "white"), replace(
+            reading(embedding=vector), components=components))
+
+    samples = [drawn("moon ten", "月十", moon, ten), drawn("meat ten", "肉十", moon, ten),
+               drawn("moon meat", "月肉", moon), drawn("both", "月肉", moon, replace(moon, other_originals=()))]
+    assert [bool(all_components([one], 0).value) for one in samples] == [True, True, False, True]
+    assert [counted(one.found, one.prompt.answers[0]) for one in samples] == [(2, 0, 0), (2, 0, 0), (1, 0, 1),
+                                                                             (2, 0, 0)]
+    told = score_set(samples[:2], real, 0).meaning  # the baseline is counted alike: the other's prompt fits as well
+    assert told.f1.value == told.f1.shuffled_baseline == 1.0
 
 
 def test_one_component_and_both_are_told_apart():

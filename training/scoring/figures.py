@@ -1,5 +1,6 @@
 """From samples, and what a judge read in them, to the figures of a set of prompts.
 
+A component that was found counts with every sense that it can have, under the right prompt as under a shuffled one.
 All intervals are 95 %. Where a prompt was sampled with several seeds, prompts are resampled, not samples, since the
 samples of one prompt resemble each other.
 """
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -32,6 +33,8 @@ from scoring.report import (
     Strokes,
 )
 
+Found = frozenset[frozenset[str]]  # components found in an image, each by the meaning forms of all its senses
+
 SHUFFLES = 5  # of the prompts, for the shuffled-prompt baseline
 MIN_USES = (1, 20, 40, 100)  # training characters that show a component: where the bands of `found_by_frequency` begin
 MAX_HISTOGRAM_STROKES = 30  # more are counted as so many
@@ -48,9 +51,9 @@ class ScoredSample:
     control: Reading | None = None
 
     @property
-    def forms(self) -> frozenset[str]:
-        """The meaning forms of the components found."""
-        return forms_in(self.reading)
+    def found(self) -> Found:
+        """The components found."""
+        return components_in(self.reading)
 
 
 @dataclass(frozen=True)
@@ -72,11 +75,12 @@ class RealKanji:
 
 def score_real(real: RealKanji, seed: int) -> RealScore:
     """The held-out real characters by the measures of samples."""
-    found = [forms_in(reading) for reading in real.held_out]
+    counts = [counted(components_in(reading), forms)
+              for reading, forms in zip(real.held_out, real.held_out_forms, strict=True)]
     return RealScore(
         well_formed=_passed(real.held_out),
         control_well_formed=_passed(real.control_held_out) if real.control_held_out else None,
-        f1=F1.of(found, real.held_out_forms).figure(seed),
+        f1=F1(np.array(counts, dtype=np.int64).reshape(-1, 3)).figure(seed),
         jouyou_mean=mean(real.jouyou),
         jouyou_strokes=histogram(real.jouyou),
         balance=_distances(real.held_out_balance, real.train_balance))
@@ -159,24 +163,25 @@ def control_well_formed(samples: Sequence[ScoredSample], seed: int) -> Figure | 
 
 def one_component(samples: Sequence[ScoredSample], seed: int) -> Figure:
     """Fraction of samples in which at least one component of a right answer was found."""
-    return fraction(samples, lambda sample: any(answer & sample.forms for answer in sample.prompt.answers), seed)
+    return fraction(samples, lambda sample: any(hits(sample.found, answer) for answer in sample.prompt.answers), seed)
 
 
 def all_components(samples: Sequence[ScoredSample], seed: int) -> Figure:
     """Fraction of samples in which all components of a right answer were found."""
-    return fraction(samples, lambda sample: any(answer <= sample.forms for answer in sample.prompt.answers), seed)
+    return fraction(samples, lambda sample: any(has_all(sample.found, answer) for answer in sample.prompt.answers),
+                    seed)
 
 
 def exact_match(samples: Sequence[ScoredSample], seed: int) -> Figure:
     """Fraction of samples with all components of the first answer: of a pair its own two, no homonyms of theirs."""
-    return fraction(samples, lambda sample: sample.prompt.answers[0] <= sample.forms, seed)
+    return fraction(samples, lambda sample: has_all(sample.found, sample.prompt.answers[0]), seed)
 
 
 def component_f1(samples: Sequence[ScoredSample], seed: int) -> Figure:
     """Micro F1 against the best of each prompt's right answers, counted by prompt."""
     counts = []
     for group in _by_prompt(samples):
-        best = [max((_counts(sample.forms, answer) for answer in sample.prompt.answers),
+        best = [max((counted(sample.found, answer) for answer in sample.prompt.answers),
                     key=lambda count: 2 * count[0] / max(1, 2 * count[0] + count[1] + count[2])) for sample in group]
         counts.append(np.sum(best, axis=0))
     return F1(np.array(counts, dtype=np.int64).reshape(-1, 3)).figure(seed)
@@ -191,7 +196,7 @@ def found_by_frequency(samples: Sequence[ScoredSample], uses: Mapping[str, int],
     found: dict[str, list[bool]] = {}
     for sample in samples:
         for form in sample.prompt.answers[0]:
-            found.setdefault(form, []).append(form in sample.forms)
+            found.setdefault(form, []).append(hits(sample.found, {form}) > 0)
     bands = []
     for begin, end in zip(MIN_USES, (*MIN_USES[1:], math.inf), strict=True):
         fractions = [np.mean(hits) for form, hits in sorted(found.items()) if begin <= uses.get(form, 0) < end]
@@ -200,9 +205,38 @@ def found_by_frequency(samples: Sequence[ScoredSample], uses: Mapping[str, int],
     return tuple(bands)
 
 
-def forms_in(reading: Reading) -> frozenset[str]:
-    """The meaning forms of the components that were read."""
-    return frozenset(component.original for component in reading.components)
+def components_in(reading: Reading) -> Found:
+    """The components that were read, each once and with every sense it can have: 月 is 月, moon, and 肉, meat."""
+    return frozenset(component.forms for component in reading.components)
+
+
+def hits(found: Found, answer: Collection[str]) -> int:
+    """How many forms of an answer were found, where each component found stands for one of its senses alone.
+
+    A maximum matching of forms and components, by augmenting paths (Kuhn 1955).
+    """
+    taken: dict[frozenset[str], str] = {}
+
+    def place(form: str, tried: set[frozenset[str]]) -> bool:
+        for senses in (senses for senses in found if form in senses and senses not in tried):
+            tried.add(senses)
+            if senses not in taken or place(taken[senses], tried):
+                taken[senses] = form
+                return True
+        return False
+
+    return sum(place(form, set()) for form in answer)
+
+
+def has_all(found: Found, answer: Collection[str]) -> bool:
+    """Whether all forms of an answer were found."""
+    return hits(found, answer) == len(answer)
+
+
+def counted(found: Found, answer: Collection[str]) -> tuple[int, int, int]:
+    """Forms that were found, components found that are none of them in any sense, and forms that were not found."""
+    count = hits(found, answer)
+    return count, sum(senses.isdisjoint(answer) for senses in found), len(answer) - count
 
 
 def ink_balance(images: Sequence[Image.Image]) -> np.ndarray:
@@ -282,10 +316,6 @@ def _distances(one: np.ndarray, other: np.ndarray) -> Balance:
 
 def _passed(readings: Sequence[Reading]) -> Figure:
     return proportion(sum(reading.is_well_formed for reading in readings), len(readings))
-
-
-def _counts(found: frozenset[str], true: frozenset[str]) -> tuple[int, int, int]:
-    return len(found & true), len(found - true), len(true - found)
 
 
 def _embeddings(readings: Sequence[Reading]) -> np.ndarray:
