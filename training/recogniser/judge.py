@@ -42,8 +42,8 @@ class JudgeError(UserError):
 class Component:
     """A component found in a slot: its shape, its meaning form (氵 has 水), its meaning and the confidence, 0 to 1.
 
-    Meaning form and meaning are of the sense that was asked for, or else of the commonest; other_meanings: of its
-    other senses.
+    Meaning form and meaning are of the sense that was asked for, or else of the commonest; other_meanings and
+    other_originals: of its other senses.
     """
 
     element: str
@@ -52,6 +52,12 @@ class Component:
     position: str
     confidence: float
     other_meanings: tuple[str, ...] = ()
+    other_originals: tuple[str, ...] = ()
+
+    @property
+    def forms(self) -> frozenset[str]:
+        """The meaning forms of all its senses."""
+        return frozenset((self.original, *self.other_originals))
 
     def __str__(self) -> str:
         """As in "left 亻 person", or "whole 月 moon/meat"."""
@@ -150,7 +156,7 @@ class Judge:
         first, *others = asked_first(self.vocabulary.senses[kind - 1], prompt)
         meanings = dict.fromkeys(sense.meaning for sense in others if sense.meaning not in ("", first.meaning))
         return Component(self.vocabulary.elements[kind - 1], first.original, first.meaning, SLOTS[slot], confidence,
-                         tuple(meanings))
+                         tuple(meanings), tuple(sense.original for sense in others))
 
 
 def _worth(reading: Reading, strokes: int | None) -> tuple[bool, float]:
