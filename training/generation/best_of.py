@@ -10,6 +10,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from common.quiet import known_noise_off
+from generation.check import found_fraction
 from generation.request import ImageRequest
 from generation.settings import SamplingSettings
 from recogniser.judge import Judge, Reading
@@ -44,17 +45,21 @@ def draw_candidates(pipeline: StableDiffusionPipeline, requests: Sequence[ImageR
 def read_candidates(candidates: Sequence[Candidate], judge: Judge) -> list[Candidate]:
     """The candidates of one request with what the judge reads in them."""
     readings = judge.read([candidate.image for candidate in candidates],
-                          [candidate.request.words for candidate in candidates])
+                          [candidate.request.drawn_words for candidate in candidates])
     return [replace(candidate, reading=reading)
             for candidate, reading in zip(candidates, readings, strict=True)]
 
 
 def choose(candidates: Sequence[Candidate], judge: Judge | None) -> Candidate:
     """The best of the candidates of one request, with its reading; without a judge the first, unread."""
-    if judge is None:
-        return candidates[0]
-    read = read_candidates(candidates, judge)
-    return read[judge.best([candidate.reading for candidate in read], read[0].request.strokes)]
+    return candidates[0] if judge is None else best_candidate(read_candidates(candidates, judge), judge)
+
+
+def best_candidate(read: Sequence[Candidate], judge: Judge) -> Candidate:
+    """Of candidates that were read, those in which most of what was planned is found; of these the judge's best."""
+    fractions = [found_fraction(candidate.request.plan, candidate.reading) for candidate in read]
+    kept = [candidate for candidate, fraction in zip(read, fractions, strict=True) if fraction == max(fractions)]
+    return kept[judge.best([candidate.reading for candidate in kept], read[0].request.strokes)]
 
 
 def _counted(batches: Iterator[list[Image.Image]], bar: tqdm) -> Iterator[Image.Image]:

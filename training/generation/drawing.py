@@ -9,8 +9,10 @@ from tqdm import tqdm
 from common.device import choose_device
 from common.files import save_image
 from common.image_grid import captioned_grid
-from generation.best_of import choose, draw_candidates
+from generation.best_of import Candidate, choose, draw_candidates
+from generation.check import explain, reason
 from generation.output import image_provenance, model_provenance, save_sample
+from generation.planning import find_planner, plan_requests
 from generation.request import read_requests
 from generation.settings import GenerateConfig
 from generation.svg import save_svg
@@ -23,13 +25,15 @@ GRID = "collated_examples.png"
 def draw_to_folder(config: GenerateConfig) -> Path:
     """Draw all that is asked for into the output folder; returns the grid's path.
 
-    Raises UserError for an empty prompt, an unreadable prompts file or a GPU that is not there, ModelError for a model
-    that cannot be had; nothing is written then.
+    Says of each image what was planned and, where a judge reads it, what was found. Raises UserError for an empty
+    prompt, an unreadable prompts file or a GPU that is not there, ModelError for a model and PlannerError for a planner
+    or a component that cannot be had; nothing is written then.
     """
     requests = read_requests(config)
     device = choose_device(config.device)
     judge = Judge.load() if config.best_of > 1 or config.explain else None
     pipeline = load_model(config.model, config.revision).to(device)
+    requests = plan_requests(requests, find_planner(config, pipeline), config)
     model = model_provenance(config.model, pipeline)
     config.output.mkdir(parents=True, exist_ok=True)
     images = []
@@ -38,10 +42,17 @@ def draw_to_folder(config: GenerateConfig) -> Path:
         save_sample(chosen.image, config.output, request.stem,
                     image_provenance(chosen, config, config.best_of, model))
         if config.svg:
-            save_svg(chosen.image, request.prompt, config.output / f"{request.stem}.svg")
-        if chosen.reading:
-            tqdm.write(f"{request.prompt}: {chosen.reading.explain()}")
+            save_svg(chosen.image, request.title, config.output / f"{request.stem}.svg")
+        if said := _in_words(chosen):
+            tqdm.write(said)
         images.append(chosen.image)
     grid = config.output / GRID
-    save_image(captioned_grid(images, [request.prompt for request in requests], config.columns), grid)
+    save_image(captioned_grid(images, [request.title for request in requests], config.columns), grid)
     return grid
+
+
+def _in_words(chosen: Candidate) -> str | None:
+    """What is said of an image: its plan, and what was read where it was."""
+    if chosen.reading:
+        return explain(chosen.request, chosen.reading)
+    return None if chosen.request.plan is None else reason(chosen.request.plan)

@@ -15,9 +15,11 @@ from common.paths import shown_name
 from common.quiet import known_noise_off
 from common.settings import MAY_DIFFER
 from generation.best_of import Candidate
+from generation.check import found_components
 from generation.request import ImageRequest
 from generation.settings import SamplingSettings
 from models.pipelines import module_hash
+from planner.plan import Plan
 from recogniser.judge import Reading
 
 with known_noise_off():
@@ -34,29 +36,47 @@ def model_provenance(name: str, pipeline: StableDiffusionPipeline) -> dict[str, 
 
 def image_provenance(candidate: Candidate, settings: SamplingSettings, best_of: int,
                      model: dict[str, str]) -> dict[str, Any]:
-    """What an image's JSON says of how it was made; the reading only where there is one."""
-    request, reading = candidate.request, candidate.reading
-    return {"words": request.words, "prompt": request.prompt, "seed": request.seed,
+    """What an image's JSON says of how it was made; reading and found components only where there is a reading.
+
+    `plan` and `reason` are null of words that were drawn as they are; `found` are meaning forms.
+    """
+    request, reading, plan = candidate.request, candidate.reading, candidate.request.plan
+    read = {"reading": reading_json(reading)} if reading else {}
+    if reading and plan is not None:
+        read["found"] = [component.form for component in found_components(plan, reading)]
+    return {"words": request.words, "prompt": request.prompt, "plan": None if plan is None else plan.to_json(),
+            "reason": None if plan is None else plan.reason(), "seed": request.seed,
             "command": redraw_command(request, settings), "strokes": request.strokes, "steps": settings.steps,
             "guidance_scale": settings.guidance_scale, "guided_fraction": settings.guided_fraction,
-            "best_of": best_of, "model": model, **({"reading": reading_json(reading)} if reading else {})}
+            "best_of": best_of, "model": model, **read}
 
 
 def redraw_command(request: ImageRequest, settings: SamplingSettings) -> str:
     """The command that draws an image again, with the flags that differ from generate.py's defaults.
 
-    The device is left out, which changes an image by no more than a rounding; of a model's folder on this machine only
-    the last part is told.
+    A plan is named by its components, so that the image stays the same under another planner; words that were drawn as
+    they are want none. The device is left out, which changes an image by no more than a rounding; of a model's folder
+    on this machine only the last part is told.
     """
     values = {field.name: getattr(settings, field.name) for field in fields(SamplingSettings)
               if not field.metadata.get(MAY_DIFFER)}
     values |= {"model": shown_name(settings.model), "seed": request.seed, "strokes": request.strokes}
     defaults = {field.name: field.default for field in fields(SamplingSettings)}
-    flags = [f"--{name} {shlex.quote(str(value))}" for name, value in values.items() if value != defaults.get(name)]
+    flags = _plan_flags(request.plan) + [
+        f"--{name} {shlex.quote(str(value))}" for name, value in values.items() if value != defaults.get(name)]
     words = shlex.quote(request.words)
     if request.words.startswith("-"):  # no flag: they stand behind the mark that ends those
         return " ".join([PROGRAM, *flags, "--", words])
     return " ".join([PROGRAM, words, *flags])
+
+
+def _plan_flags(plan: Plan | None) -> list[str]:
+    """What makes generate.py plan the same; nothing of an existing kanji, whose meaning is drawn either way."""
+    if plan is None:
+        return ["--plan off"]
+    if plan.source == "kanji":
+        return []
+    return [f"--parts {shlex.quote(', '.join(one.form if ',' in one.name else one.name for one in plan.components))}"]
 
 
 def reading_json(reading: Reading) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What is to be drawn: words, strokes, seed and file name of each image."""
+"""What is to be drawn: words, plan, strokes, seed and file name of each image."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from pathlib import Path
 from common.errors import UserError
 from dataset.captions import with_stroke_tag
 from generation.settings import GenerateConfig
+from planner.plan import Plan
 
 CANDIDATE_SEEDS = 1_000_000  # between the seeds of two candidates of an image: no count reaches the next
+CANDIDATE_PLANS = (0, 0, 1, 0, 0, 2, 0, 1)  # the plan of each candidate, the image's own first; then all over again
 
 
 def noise_seed(seed: int, words: str) -> int:
@@ -26,33 +28,59 @@ def noise_seed(seed: int, words: str) -> int:
 
 @dataclass(frozen=True)
 class ImageRequest:
-    """One image to draw: the words as given, the number of strokes asked for, the seed, and the file's stem."""
+    """One image to draw: the words as given, the number of strokes asked for, the seed, and the file's stem.
+
+    plan: what the words were turned into, None where they are drawn as they are; other_plans: those of which further
+    candidates are drawn, the best first.
+    """
 
     words: str
     strokes: int | None
     seed: int
     stem: str
+    plan: Plan | None = None
+    other_plans: tuple[Plan, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The words as given, with the stroke tag where a number is asked for: what an image is called."""
+        return self._tagged(self.words)
+
+    @property
+    def drawn_words(self) -> str:
+        """What the model is asked for, without a stroke tag: the plan's words, or those that were given."""
+        return self.words if self.plan is None else self.plan.prompt
 
     @property
     def prompt(self) -> str:
-        """The words as the model is given them, with the stroke tag where a number is asked for."""
-        return self.words if self.strokes is None else with_stroke_tag(self.words, self.strokes)
+        """What the model is given: the words to draw, with the stroke tag where a number is asked for."""
+        return self._tagged(self.drawn_words)
 
     @property
     def noise_seed(self) -> int:
-        """What the image's generator is seeded with; see `noise_seed`. A number of strokes changes nothing of it."""
+        """What the image's generator is seeded with; see `noise_seed`. Neither strokes nor a plan change it."""
         return noise_seed(self.seed, self.words)
 
     def candidate(self, number: int) -> ImageRequest:
-        """The same image with the seed of its candidate of that number; the first is the image itself."""
-        return replace(self, seed=self.seed + number * CANDIDATE_SEEDS)
+        """The same image with the seed and the plan of its candidate of that number; the first is the image itself."""
+        rank = CANDIDATE_PLANS[number % len(CANDIDATE_PLANS)]
+        plan = (self.plan, *self.other_plans)[rank] if rank <= len(self.other_plans) else self.plan
+        return replace(self, seed=self.seed + number * CANDIDATE_SEEDS, plan=plan)
+
+    def _tagged(self, words: str) -> str:
+        return words if self.strokes is None else with_stroke_tag(words, self.strokes)
 
 
 def read_requests(config: GenerateConfig) -> list[ImageRequest]:
-    """What is to be drawn, from the flags. Raises UserError where there is no prompt or an empty one."""
+    """What is to be drawn, from the flags, not planned yet; --parts without a prompt is a prompt of its own.
+
+    Raises UserError where there is no prompt or an empty one.
+    """
     words = list(config.prompts)
     if config.prompts_file is not None:
         words += [prompt for _, prompts in read_sections(config.prompts_file) for prompt in prompts]
+    if not words and config.parts is not None:
+        words = [" ".join(part_names(config.parts))]
     if not words:
         raise UserError('no prompt: name one or more, as in: generate.py "Buzz Aldrin" Ferrari')
     if not all(word.strip() for word in words):
@@ -60,6 +88,14 @@ def read_requests(config: GenerateConfig) -> list[ImageRequest]:
     return [ImageRequest(word, config.strokes, seed, f"{stem}-{seed}")
             for word, stem in zip(words, unique_stems(words), strict=True)
             for seed in range(config.seed, config.seed + config.count)]
+
+
+def part_names(parts: str) -> list[str]:
+    """The names in --parts, which commas part. Raises UserError where one is empty."""
+    names = [" ".join(name.split()) for name in parts.split(",")]
+    if not all(names):
+        raise UserError(f'--parts "{parts}": an empty name; as in: --parts "boat, water"')
+    return names
 
 
 def read_sections(path: Path) -> list[tuple[str, list[str]]]:

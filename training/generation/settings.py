@@ -66,7 +66,24 @@ class SamplingSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerateConfig(SamplingSettings):
+class PlanningSettings(SamplingSettings):
+    """How words become components, for the commands that draw what a user asks for."""
+
+    plan: Literal["auto", "on", "off"] = "auto"
+    """Whether a planner turns the words into components, which the model is then asked for: `on`, `off` (the model is
+    given the words as they are), or `auto`: on for a model that was trained on kanji."""
+    novel: bool = False
+    """Plan a new character also for words that are the meaning of an existing kanji."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be planned. Raises ValueError naming the flag."""
+        super().__post_init__()
+        if self.plan == "off" and self.novel:
+            raise ValueError("--novel: is for a plan, where --plan off wants none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateConfig(PlanningSettings):
     """Settings of generate.py: which characters are drawn, how many of each, and what is written."""
 
     prompts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
@@ -76,17 +93,25 @@ class GenerateConfig(SamplingSettings):
     output: Path = Path("pictures")
     """The folder to write to; images of the same prompt and seed in it are replaced."""
     count: int = setting(1, at_least=1)
-    """Images of each prompt, with seeds that follow one another."""
+    """Images of each prompt, with seeds that follow one another; where several plans are good they take turns."""
+    parts: str | None = None
+    """A plan of your own: one or two components by name or kanji, with commas: --parts "boat, water"."""
     strokes: int | None = setting(None, at_least=1, at_most=40)
-    """Ask for this many strokes; without it the model is free."""
+    """Ask for this many strokes, and plan components that need no more; without it the model is free."""
     best_of: int = setting(1, at_least=1)
     """Candidates for each image, of which the recogniser chooses one; 1 draws without choosing."""
     explain: bool = False
-    """Say of each image what the recogniser reads in it, also without choosing."""
+    """Say of each image which planned components the recogniser finds in it, also without choosing."""
     svg: bool = False
     """Also write each image as vector paths, an SVG beside its PNG."""
     columns: int | None = setting(None, at_least=1)
     """Columns of the grid; about square without it."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be planned. Raises ValueError naming the flag."""
+        super().__post_init__()
+        if self.parts is not None and (self.plan == "off" or self.novel):
+            raise ValueError("--parts: is a plan already, which goes with neither --plan off nor --novel")
 
     @classmethod
     def like(cls, settings: SamplingSettings, prompts: Sequence[str]) -> GenerateConfig:

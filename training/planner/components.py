@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -82,15 +83,28 @@ def collect_components(rows: Sequence[Row], held_out: Sequence[Row], min_uses: i
         for component in row.metadata.get("components") or ():
             slots[form_of(component)][component.get("position") or "whole"] += 1
     strokes = component_strokes(rows)
-    meanings: dict[str, list[str]] = {}
-    for row in real:
-        for caption in row.captions:
-            meanings.setdefault(caption.lower(), sorted(row.forms))
     return Components(
         tuple(forms), tuple(names[form] for form in forms), tuple(uses[form] for form in forms),
         tuple(dict(slots[form]) for form in forms),
         tuple({slot: strokes[form, slot] for slot in slots[form] if (form, slot) in strokes} for form in forms),
-        existing_pairs([*real, *held_out]), meanings)
+        existing_pairs([*real, *held_out]), kanji_of_meanings(real, forms))
+
+
+def kanji_of_meanings(real: Iterable[Row], known: Container[str]) -> dict[str, list[str]]:
+    """Of each meaning, lower case, the meaning forms of the kanji that a reader would think of.
+
+    It is the one that means this first and foremost, and of several the most frequent: "fire" is 火, not 放. A kanji
+    that is itself one of the `known` components is its own: "horse" is 馬, not 灬.
+    """
+    found: dict[str, tuple[tuple[int, float], list[str]]] = {}
+    for row in real:
+        for rank, caption in enumerate(row.captions):
+            rarity = row.metadata.get("frequency") or math.inf
+            best = found.get(caption.lower())
+            if row.forms and (best is None or (rank, rarity) < best[0]):
+                literal = row.metadata.get("literal")
+                found[caption.lower()] = (rank, rarity), [literal] if literal in known else sorted(row.forms)
+    return {meaning: forms for meaning, (_, forms) in found.items()}
 
 
 def existing_pairs(real: Iterable[Row]) -> frozenset[str]:

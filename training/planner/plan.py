@@ -26,7 +26,7 @@ class PlannedComponent:
 
     def __str__(self) -> str:
         """As in "left 舟 boat"."""
-        return f"{SLOT_WORDS.get(self.slot, self.slot)} {self.form} {self.name}".removeprefix("whole ")
+        return f"{SLOT_WORDS.get(self.slot, self.slot)} {self.form} {self.name}".removeprefix("whole ").rstrip()
 
 
 @dataclass(frozen=True)

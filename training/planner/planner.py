@@ -25,6 +25,7 @@ PLANNER_WEIGHTS = TRAINING_DIR / "planner_weights"
 NAMES_FILE = TRAINING_DIR.parent / "dataExtraction" / "names.jsonl"
 MAX_GIVEN = 2  # components of a plan of one's own
 SUGGESTIONS = 5  # names that are near one that does not exist
+SHOWN_LETTERS = 40  # of one that does not exist
 
 
 class PlannerError(UserError):
@@ -66,9 +67,7 @@ class Planner:
         if not any(letter.isascii() and letter.isalpha() for letter in text):
             return []
         found = [] if novel else self._of_kanji(text)
-        known = self.names.get(text.lower())
-        if known is not None:
-            found.append(Plan(words, known.components, known.strokes, "names"))
+        found += self._of_names(words, text, novel)
         if len(found) < count or max_strokes is not None:
             found += self._of_network(words, text, count if max_strokes is None else max(count, 24))
         distinct = list({plan.forms: plan for plan in reversed(found)}.values())[::-1]
@@ -82,7 +81,7 @@ class Planner:
 
         Raises PlannerError naming those that do not exist, with those that are spelled nearly alike.
         """
-        indices = [self._named(name.strip()) for name in names]
+        indices = self._named(names)
         words = words or " ".join(names)
         if len(indices) == 1:
             index = indices[0]
@@ -114,6 +113,19 @@ class Planner:
         strokes = sum(strokes_in(self.components, index, "whole") for index in known)
         return [Plan(text, named, strokes, "kanji")]
 
+    def _of_names(self, words: str, text: str, novel: bool) -> list[Plan]:
+        """The plan of names.jsonl, with the strokes of its components as far as they are known."""
+        known = self.names.get(text.lower())
+        indices = [] if known is None else [self.components.index(one.form) for one in known.components]
+        if known is None or (novel and (len(indices) == 1 or self._exists(indices))):
+            return []
+        strokes = known.strokes or sum(strokes_in(self.components, index, one.slot) for one, index in zip(
+            known.components, indices, strict=True) if index is not None)
+        return [Plan(words, known.components, strokes, "names")]
+
+    def _exists(self, indices: Sequence[int | None]) -> bool:
+        return len(indices) == 2 and None not in indices and self.components.exists(*indices)
+
     def _of_network(self, words: str, text: str, count: int) -> list[Plan]:
         scores = self.scores([text])[0]
         confidences = self._confidences(scores)
@@ -144,20 +156,21 @@ class Planner:
         slope, offset = self.metadata["confidence"]
         return torch.sigmoid(slope * scores + offset).tolist()
 
-    def _named(self, name: str) -> int:
-        """The index of a component by kanji or name. Raises PlannerError."""
+    def _named(self, names: Sequence[str]) -> list[int]:
+        """The indices of components by kanji or name. Raises PlannerError naming all that do not exist."""
         known = self.components
-        index = known.index(name)
-        if index is not None:
-            return index
-        by_name = {word.lower(): index for index in reversed(range(len(known.forms))) for word in reversed(
+        others = {word.lower(): index for index in reversed(range(len(known.forms))) for word in reversed(
             known.names[index])}
-        by_name |= {known.names[index][0].lower(): index for index in reversed(range(len(known.forms)))}
-        if name.lower() in by_name:
-            return by_name[name.lower()]
-        near = difflib.get_close_matches(name.lower(), by_name, n=SUGGESTIONS, cutoff=0.5)
-        instead = "; there are, for instance: " + ", ".join(near or [names[0] for names in known.names[:12]])
-        raise PlannerError(f"--parts: there is no component {name!r}{instead}")
+        by_name = others | {known.names[index][0].lower(): index for index in reversed(range(len(known.forms)))}
+        by_name |= {form: index for index, form in enumerate(known.forms)}
+        wrong = [name for name in names if name.strip().lower() not in by_name]
+        if wrong:
+            near = [close for name in wrong for close in difflib.get_close_matches(
+                name.strip().lower()[:SHOWN_LETTERS], others, n=SUGGESTIONS, cutoff=0.5)]
+            near = dict.fromkeys(near) or [names[0] for names in known.names[:12]]
+            shown = " and no ".join(repr(name.strip()[:SHOWN_LETTERS]) for name in wrong)
+            raise PlannerError(f"--parts: there is no component {shown}; there are, for instance: {', '.join(near)}")
+        return [by_name[name.strip().lower()] for name in names]
 
 
 def read_names(path: Path) -> dict[str, Plan]:

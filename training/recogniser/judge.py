@@ -43,7 +43,7 @@ class Component:
     """A component found in a slot: its shape, its meaning form (氵 has 水), its meaning and the confidence, 0 to 1.
 
     Meaning form and meaning are of the sense that was asked for, or else of the commonest; other_meanings and
-    other_originals: of its other senses (月 is the moon, and how 肉, meat, is written).
+    other_originals: of its other senses.
     """
 
     element: str
@@ -56,7 +56,7 @@ class Component:
 
     @property
     def forms(self) -> frozenset[str]:
-        """The meaning forms of all senses that it can have."""
+        """The meaning forms of all its senses."""
         return frozenset((self.original, *self.other_originals))
 
     def __str__(self) -> str:
