@@ -17,33 +17,54 @@ import evaluate as evaluate_command
 import generate as generate_command
 from dataset.captioned_folder import read_dataset
 from dataset.rows import Row
+from generation import planning
 from generation.request import read_requests
 from generation.settings import GenerateConfig
+from planner.planner import Planner
+from planner_fixtures import save_small_planner
 from recogniser_fixtures import glyph, reading, save_judge, save_kanji_set
-from scoring import benchmark
+from scoring import benchmark, evaluation
 from scoring.figures import (
     RealKanji,
     ScoredSample,
     all_components,
-    counted,
     exact_match,
     found_by_frequency,
     ink_balance,
     one_component,
     score_set,
 )
-from scoring.prompt_sets import Prompt, budget_prompts, heldout_prompts, known_prompts, pair_prompts, wild_prompts
+from scoring.matching import counted
+from scoring.prompt_sets import (
+    SETS,
+    Prompt,
+    budget_prompts,
+    heldout_prompts,
+    known_prompts,
+    pair_prompts,
+    wild_prompts,
+)
+from wordnet_fixtures import save_wordnet
+
+
+@pytest.fixture(scope="module")
+def planner(tmp_path_factory):
+    return save_small_planner(tmp_path_factory.mktemp("planner") / "weights")
 
 
 @pytest.fixture
-def judges(tmp_path, monkeypatch):
+def judges(tmp_path, monkeypatch, planner):
+    """The judges, the planner and the WordNet of the fixtures."""
     monkeypatch.setattr(benchmark, "JUDGE", save_judge(tmp_path / "judge"))
     monkeypatch.setattr(benchmark, "CONTROL", save_judge(tmp_path / "control", seed=1))
+    monkeypatch.setattr(benchmark, "PLANNER_WEIGHTS", planner)
+    monkeypatch.setattr(benchmark, "WORDNET_CACHE", save_wordnet(tmp_path / "cache" / "wordnet").parent)
 
 
 def command(kanji, base, output, *more):
     return ["--model", str(base), "--train_data_dir", str(kanji), "--output", str(output), "--device", "cpu",
-            "--steps", "2", "--known", "3", "--heldout", "3", "--pairs", "2", "--wild", "2", "--budget", "2", *more]
+            "--steps", "2", "--known", "3", "--heldout", "3", "--pairs", "2", "--wild", "2", "--budget", "2",
+            "--plans", "2", *more]
 
 
 def sample(prompt, elements, seed=0, **more):
@@ -72,8 +93,9 @@ def test_the_same_command_gives_the_same_report(kanji, base, tmp_path, judges, c
     for report in reports:
         del report["settings"]["output"]
     assert reports[0] == reports[1]
-    assert list(reports[0]["sets"]) == ["known", "heldout", "pairs", "wild", "budget"]
-    assert set(reports[0]["best_of"]["sets"]) == {"wild", "pairs"}
+    assert list(reports[0]["sets"]) == ["known", "heldout", "pairs", "wild", "budget", "plans", "wild_planned",
+                                        "heldout_planned"]
+    assert set(reports[0]["best_of"]["sets"]) == {"wild", "pairs", "wild_planned", "plans"}
     assert "shuffled-prompt baseline" in capsys.readouterr().out
 
 
@@ -97,7 +119,7 @@ def test_what_is_missing_is_said_in_one_message(harm, words, kanji, base, tmp_pa
 
 
 @pytest.mark.parametrize("flags", [["--steps", "0"], ["--known", "-1"],
-                                   [f for name in benchmark.SETS for f in (f"--{name}", "0")]])
+                                   [f for name in SETS for f in (f"--{name}", "0")]])
 def test_a_setting_out_of_range_is_refused(flags, kanji, base, tmp_path, capsys):
     with pytest.raises(SystemExit) as leaving:
         evaluate_command.main(["--output", str(tmp_path), *flags])
@@ -105,12 +127,13 @@ def test_a_setting_out_of_range_is_refused(flags, kanji, base, tmp_path, capsys)
     assert re.search(r"must be|nothing to score", " ".join(capsys.readouterr().err.replace("|", " ").split()))
 
 
-def test_a_command_of_the_page_makes_the_very_image_that_was_scored(kanji, base, tmp_path, judges, monkeypatch):
+def test_a_command_of_the_page_makes_the_very_image_that_was_scored(kanji, base, tmp_path, judges, planner,
+                                                                    monkeypatch):
     scored = []
 
-    def keep(folder, report, samples, settings):
+    def keep(folder, report, samples, settings, plans):
         scored.extend(sample for of_set in samples.values() for sample in of_set)
-        return write_report(folder, report, samples, settings)
+        return write_report(folder, report, samples, settings, plans)
 
     write_report = evaluate_command.write_report
     monkeypatch.setattr(evaluate_command, "write_report", keep)
@@ -122,7 +145,10 @@ def test_a_command_of_the_page_makes_the_very_image_that_was_scored(kanji, base,
     said = [sample for of_set in report["samples"].values() for sample in of_set]
     assert sorted(sample["command"] for sample in said) == sorted(code.text for code in page.iter("code"))
     assert {sample["seed"] for sample in report["samples"]["wild"]} == {5, 6, 7, 8}
-    for index in (1, len(said) - 3, len(said) - 1):  # a second seed, the last of `wild`, one with strokes
+    monkeypatch.setattr(planning, "PLANNER_WEIGHTS", planner)
+    by_set = [name for name, of_set in report["samples"].items() for _ in of_set]
+    chosen = [1, *(by_set.index(name) for name in ("wild", "budget", "plans", "wild_planned"))]  # 1 is a second seed
+    for index in chosen:
         program, script, *arguments = shlex.split(said[index]["command"])
         assert (program, script) == ("python", "training/generate.py") and ("--strokes" in arguments) == (
             scored[index].prompt.strokes is not None)
@@ -133,18 +159,26 @@ def test_a_command_of_the_page_makes_the_very_image_that_was_scored(kanji, base,
         assert np.abs(errors).max() <= 1  # of 255: alone in its batch it is rounded differently
 
 
-def test_the_best_is_chosen_among_the_candidates_of_generate_py(kanji, base, tmp_path, judges, monkeypatch):
-    sample_images, asked = benchmark.Sampler.sample, []
+def test_the_best_is_chosen_among_the_candidates_of_generate_py(kanji, base, tmp_path, judges, planner, monkeypatch):
+    sample_images, asked = evaluation.Sampler.sample, []
 
-    def keep(sampler, prompts, seeds, bar):
-        asked.append(list(seeds))
-        return sample_images(sampler, prompts, seeds, bar)
+    def keep(sampler, prompts, bar):
+        asked.append([(prompt.asked, seed) for prompt, seed in prompts if prompt.text == "Ferrari"])
+        return sample_images(sampler, prompts, bar)
 
-    monkeypatch.setattr(benchmark.Sampler, "sample", keep)
-    flags = ["--known", "0", "--heldout", "0", "--pairs", "0", "--budget", "0", "--best_of", "3", "--seed", "5"]
+    monkeypatch.setattr(evaluation.Sampler, "sample", keep)
+    flags = ["--known", "0", "--heldout", "0", "--pairs", "0", "--budget", "0", "--plans", "0", "--best_of", "3",
+             "--seed", "5", "--no_guess"]
     assert evaluate_command.main(command(kanji, base, tmp_path / "report", *flags)) == 0
-    (request,) = read_requests(GenerateConfig(prompts=("moon",), seed=5))
-    assert asked == [[5, 6, 7, 8], [request.candidate(number).seed for number in range(3)]]
+    (request,) = read_requests(GenerateConfig(prompts=("Ferrari",), seed=5))
+    wild, planned_wild, best, planned_best = asked
+    assert wild == [("Ferrari", seed) for seed in (5, 6, 7, 8)]
+    assert best == [("Ferrari", request.candidate(number).seed) for number in range(3)]
+    config = GenerateConfig(prompts=("Ferrari",), plan="on")
+    (request,) = planning.plan_requests(read_requests(config), Planner.load(planner, None), config)
+    first, second, third = (request.candidate(number).prompt for number in range(3))
+    assert [prompt for prompt, _ in planned_wild] == [first] * 4 and first != "Ferrari"
+    assert [prompt for prompt, _ in planned_best] == [first, second, third] and third != first
 
 
 def test_known_prompts_are_meanings_of_everyday_training_kanji_and_know_all_kanji_of_that_meaning(kanji):
@@ -278,7 +312,7 @@ def test_copies_stroke_count_errors_and_diversity_are_counted(real):
     figures = score_set(samples, real, 0)
     assert figures.novelty.copies.value == 0.5
     assert figures.strokes.stroke_count_error.value == pytest.approx(1.5)
-    assert 0.0 < figures.diversity.between_seeds <= 2.0
+    assert 0.0 < figures.diversity.between_seeds.value <= 2.0
     assert figures.diversity.between_prompts is None
 
 

@@ -10,9 +10,11 @@ from lxml import html
 
 import evaluate as evaluate_command
 from headless_browser import Browser, find_browser
+from planner_fixtures import save_small_planner
 from recogniser_fixtures import save_judge
 from scoring import benchmark
 from scoring.report import Report
+from wordnet_fixtures import save_wordnet
 
 needs_browser = pytest.mark.skipif(find_browser() is None, reason="no Chromium is installed (apt install chromium)")
 OVERFLOWING = """(() => { const width = document.documentElement.clientWidth; return [
@@ -27,10 +29,12 @@ def folder(kanji, base, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(benchmark, "JUDGE", save_judge(made / "judge"))
         patch.setattr(benchmark, "CONTROL", save_judge(made / "control", seed=1))
+        patch.setattr(benchmark, "PLANNER_WEIGHTS", save_small_planner(made / "planner"))
+        patch.setattr(benchmark, "WORDNET_CACHE", save_wordnet(made / "cache" / "wordnet").parent)
         assert evaluate_command.main([
             "--model", str(base), "--train_data_dir", str(kanji), "--output", str(made / "report"), "--device", "cpu",
             "--steps", "1", "--known", "4", "--heldout", "8", "--pairs", "4", "--wild", "8", "--budget", "3",
-            "--best_of", "2", "--best_of_prompts", "2"]) == 0
+            "--plans", "8", "--best_of", "2", "--best_of_prompts", "2"]) == 0
     return made / "report"
 
 
@@ -46,12 +50,12 @@ def page(folder):
 
 def test_the_verdict_says_the_figures_of_the_report_in_words(page, report):
     first, second = (sentence.text_content() for sentence in page.find_class("verdict")[0].iter("p"))
-    wild, pairs = report["sets"]["wild"], report["sets"]["pairs"]
+    wild, plans = report["sets"]["wild_planned"], report["sets"]["plans"]
     assert [int(number) for number in re.findall(r"(\d+)\s%", first)] == [round(100 * value) for value in (
         wild["well_formed"]["value"], wild["control_well_formed"]["value"], wild["meaning"]["one_component"]["value"],
-        wild["meaning"]["one_component"]["shuffled_baseline"])]
-    assert "names of the modern world" in first and "two concepts" in second
-    assert f"{pairs['well_formed']['value']:.0%}".removesuffix("%") in second
+        wild["plans"]["all_components"]["value"], wild["plans"]["all_components"]["shuffled_baseline"])]
+    assert "names of the modern world" in first and "no model was trained on" in second
+    assert f"{plans['well_formed']['value']:.0%}".removesuffix("%") in second
 
 
 def test_every_sample_is_shown_once_and_the_first_of_each_prompt_without_a_click(page, report):
@@ -66,7 +70,8 @@ def test_every_sample_is_shown_once_and_the_first_of_each_prompt_without_a_click
 def test_the_table_of_figures_has_a_line_a_figure_and_a_column_a_set(page):
     table = page.xpath("//table")[0]
     columns = [cell.text_content() for cell in table.xpath(".//thead//th")]
-    assert columns == ["real kanji", "The modern world", "Two concepts", "Held-out kanji", "Known kanji",
+    assert columns == ["real kanji", "The modern world, planned", "New words, planned", "The modern world",
+                       "Two concepts", "Held-out kanji, planned", "Held-out kanji", "Known kanji",
                        "A number of strokes"]
     for line in table.xpath(".//tbody/tr"):
         assert [cell.get("data-column") for cell in line.iter("td")] == columns

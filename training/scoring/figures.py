@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -18,10 +18,10 @@ from PIL import Image
 
 from common.statistics import F1, Figure, bootstrap, frechet, mean, proportion, wasserstein
 from recogniser.judge import Reading
+from scoring.matching import Found, components_in, counted, has_all, hits
 from scoring.prompt_sets import Prompt
 from scoring.report import (
     Balance,
-    BestOfScore,
     ComparedFigure,
     Diversity,
     Frechet,
@@ -32,8 +32,6 @@ from scoring.report import (
     SetScore,
     Strokes,
 )
-
-Found = frozenset[frozenset[str]]  # components found in an image, each by the meaning forms of all its senses
 
 SHUFFLES = 5  # of the prompts, for the shuffled-prompt baseline
 MIN_USES = (1, 20, 40, 100)  # training characters that show a component: where the bands of `found_by_frequency` begin
@@ -61,7 +59,7 @@ class RealKanji:
     """Real characters to compare with: what the judges read in them, their balance and the Jouyou's stroke counts.
 
     held_out, train: readings; control_held_out: the control judge's, if there is one; held_out_forms: the true meaning
-    forms; *_balance: (N, 4) as `ink_balance` gives them; jouyou: stroke counts.
+    forms; *_balance: (N, 4) as `ink_balance` gives them; jouyou: stroke counts; held_out_meanings: English ones.
     """
 
     held_out: Sequence[Reading]
@@ -71,6 +69,7 @@ class RealKanji:
     held_out_balance: np.ndarray
     train_balance: np.ndarray
     jouyou: Sequence[int]
+    held_out_meanings: Sequence[Sequence[str]] = ()
 
 
 def score_real(real: RealKanji, seed: int) -> RealScore:
@@ -103,7 +102,7 @@ def score_set(samples: Sequence[ScoredSample], real: RealKanji, seed: int) -> Se
         balance=_distances(ink_balance([sample.image for sample in samples]), real.held_out_balance),
         novelty=_novelty(samples, seed),
         frechet=_frechet(samples, real, seed),
-        diversity=_diversity(samples),
+        diversity=_diversity(samples, seed),
         meaning=meaning,
         meaning_never_a_component=unseen_meaning)
 
@@ -114,30 +113,23 @@ def score_pairs(score: SetScore, samples: Sequence[ScoredSample], uses: Mapping[
                    found_by_frequency=found_by_frequency(samples, uses, seed))
 
 
-def score_choice(samples: Sequence[ScoredSample], seed: int) -> BestOfScore:
-    """The figures that choosing among several images may change."""
-    answered, found_one, found_all = [sample for sample in samples if sample.prompt.answers], None, None
-    if answered:
-        found_one = one_component(answered, seed)
-        if not any(sample.prompt.any_fits for sample in answered):
-            found_all = all_components(answered, seed)
-    return BestOfScore(well_formed(samples, seed), control_well_formed(samples, seed), found_one, found_all)
-
-
 def score_meaning(samples: Sequence[ScoredSample], seed: int) -> Meaning:
     """Components found, in any slot, each figure beside its mean over shuffled prompts.
 
     Where the prompts have only lists of which any component fits, whether one was found is all that can be said.
     """
-    shuffled = [shuffle_prompts(samples, seed + turn) for turn in range(SHUFFLES)]
-
-    def compared(measure: Callable[[Sequence[ScoredSample], int], Figure]) -> ComparedFigure:
-        baseline = mean([measure(other, seed).value for other in shuffled])
-        return ComparedFigure(**asdict(measure(samples, seed)), shuffled_baseline=baseline)
-
+    one = compared(samples, one_component, seed)
     if any(sample.prompt.any_fits for sample in samples):
-        return Meaning(compared(one_component))
-    return Meaning(compared(one_component), compared(all_components), compared(component_f1))
+        return Meaning(one)
+    return Meaning(one, compared(samples, all_components, seed), compared(samples, component_f1, seed))
+
+
+def compared(samples: Sequence[ScoredSample], measure: Callable[[Sequence[ScoredSample], int], Figure],
+             seed: int) -> ComparedFigure:
+    """A figure of samples beside its mean over shuffled prompts."""
+    shuffled = [shuffle_prompts(samples, seed + turn) for turn in range(SHUFFLES)]
+    baseline = mean([measure(other, seed).value for other in shuffled])
+    return ComparedFigure(**asdict(measure(samples, seed)), shuffled_baseline=baseline)
 
 
 def fraction(samples: Sequence[ScoredSample], holds: Callable[[ScoredSample], bool], seed: int) -> Figure:
@@ -205,40 +197,6 @@ def found_by_frequency(samples: Sequence[ScoredSample], uses: Mapping[str, int],
     return tuple(bands)
 
 
-def components_in(reading: Reading) -> Found:
-    """The components that were read, each once and with every sense it can have: 月 is 月, moon, and 肉, meat."""
-    return frozenset(component.forms for component in reading.components)
-
-
-def hits(found: Found, answer: Collection[str]) -> int:
-    """How many forms of an answer were found, where each component found stands for one of its senses alone.
-
-    A maximum matching of forms and components, by augmenting paths (Kuhn 1955).
-    """
-    taken: dict[frozenset[str], str] = {}
-
-    def place(form: str, tried: set[frozenset[str]]) -> bool:
-        for senses in (senses for senses in found if form in senses and senses not in tried):
-            tried.add(senses)
-            if senses not in taken or place(taken[senses], tried):
-                taken[senses] = form
-                return True
-        return False
-
-    return sum(place(form, set()) for form in answer)
-
-
-def has_all(found: Found, answer: Collection[str]) -> bool:
-    """Whether all forms of an answer were found."""
-    return hits(found, answer) == len(answer)
-
-
-def counted(found: Found, answer: Collection[str]) -> tuple[int, int, int]:
-    """Forms that were found, components found that are none of them in any sense, and forms that were not found."""
-    count = hits(found, answer)
-    return count, sum(senses.isdisjoint(answer) for senses in found), len(answer) - count
-
-
 def ink_balance(images: Sequence[Image.Image]) -> np.ndarray:
     """For each image the centre of its ink (x, y) and the fractions of ink in its left and upper half, (N, 4)."""
     rows = np.full((len(images), 4), 0.5)
@@ -298,15 +256,24 @@ def _frechet(samples: Sequence[ScoredSample], real: RealKanji, seed: int) -> Fre
                    frechet(train[chosen], held_out), len(chosen))
 
 
-def _diversity(samples: Sequence[ScoredSample]) -> Diversity:
-    def spread(group: Sequence[ScoredSample]) -> float:
-        vectors = _embeddings([sample.reading for sample in group])
-        count = len(vectors)
-        return float(1.0 - (np.square(vectors.sum(0)).sum() - count) / (count * (count - 1)))
-
+def _diversity(samples: Sequence[ScoredSample], seed: int) -> Diversity:
     groups = _by_prompt(samples)
-    return Diversity(mean([spread(group) for group in groups if len(group) > 1]),
-                     spread([group[0] for group in groups]) if len(groups) > 1 else None)
+    seeds = [float(_distances_to_others([sample.reading for sample in group]).mean())
+             for group in groups if len(group) > 1]
+    prompts = None
+    if len(groups) > 1:
+        found = bootstrap(_distances_to_others([group[0].reading for group in groups]), seed)
+        # A pair's distance hangs on both its prompts, so the mean over pairs varies twice as much as this mean of means
+        # (Hoeffding 1948, U-statistics of degree two).
+        prompts = replace(found, low=2.0 * found.low - found.value, high=2.0 * found.high - found.value)
+    return Diversity(bootstrap(seeds, seed) if seeds else None, prompts)
+
+
+def _distances_to_others(readings: Sequence[Reading]) -> np.ndarray:
+    """Of each image the mean distance, 1 - cosine, to the others; their mean is that over all pairs."""
+    vectors = _embeddings(readings)
+    likeness = vectors @ vectors.sum(0) - np.square(vectors).sum(1)
+    return 1.0 - likeness / (len(vectors) - 1)
 
 
 def _distances(one: np.ndarray, other: np.ndarray) -> Balance:

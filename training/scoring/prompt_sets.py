@@ -1,7 +1,9 @@
-"""What a model is asked for when it is scored: five sets of prompts with what a good answer would contain.
+"""What a model is asked for when it is scored: sets of prompts with what a good answer would contain.
 
 known: meanings of training kanji; heldout: all meanings of kanji that were never trained on; pairs: two concepts that
-were never composed; wild: the modern world, which has no kanji; budget: known meanings with a number of strokes.
+were never composed; wild: the modern world, which has no kanji; budget: known meanings with a number of strokes; plans:
+words that no model was trained on. In the planned sets, `plans` and two of the others once more, a planner turns the
+words into components, and the model is given their names.
 """
 
 from __future__ import annotations
@@ -13,13 +15,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from common.paths import TRAINING_DIR
 from dataset.captioned_folder import DatasetError
-from dataset.captions import with_stroke_tag
 from dataset.rows import Row, form_of, forms_alike, homonyms
+from generation.planning import MAX_PLANS
+from generation.request import ImageRequest
+from planner.exclusions import PLANS, WILD, read_fitting, read_prompts
+from planner.plan import Plan
+from planner.planner import Planner
 
-WILD_FILE = TRAINING_DIR / "prompts" / "wild.txt"
-SETS = ("known", "heldout", "pairs", "wild", "budget")
+SETS = ("known", "heldout", "pairs", "wild", "budget", "plans")  # each with a number of prompts in the settings
+PLANNED_AGAIN = {"wild_planned": "wild", "heldout_planned": "heldout"}  # the same words as in another set, planned
+PLANNED_SETS = ("plans", *PLANNED_AGAIN)
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,8 @@ class Prompt:
     """One prompt. Components are meaning forms (the 水 of 氵), so that either shape of one is right.
 
     answers: sets of components, each of them a right answer (several kanji may share a meaning). any_fits: whether it
-    is no answer but a list of components of which any fits, as in `wild`. literals: the kanji that mean this.
+    is no answer but a list of components of which any fits, as in `wild`. plans: in planned sets what the words were
+    turned into, the best first, none where nothing can be planned. literals: the kanji that mean this.
     strokes: the number that is asked for. seen_as_component: whether a kanji that means this, though held out, stands
     in training characters as a component under its own meaning.
     """
@@ -38,11 +45,26 @@ class Prompt:
     strokes: int | None = None
     any_fits: bool = False
     seen_as_component: bool = False
+    plans: tuple[Plan, ...] = ()
+
+    @property
+    def plan(self) -> Plan | None:
+        """The plan that is drawn; None where the model is given the text itself."""
+        return self.plans[0] if self.plans else None
+
+    @property
+    def title(self) -> str:
+        """The text with the number of strokes where one is asked for."""
+        return self.request(0).title
 
     @property
     def asked(self) -> str:
-        """The text as the model is given it, with the number of strokes where one is asked for."""
-        return self.text if self.strokes is None else with_stroke_tag(self.text, self.strokes)
+        """What the model is given: the text or its plan's words, with the number of strokes where one is asked for."""
+        return self.request(0).prompt
+
+    def request(self, seed: int) -> ImageRequest:
+        """What generate.py is asked for, for the image of this prompt and seed."""
+        return ImageRequest(self.text, self.strokes, seed, "", self.plan, self.plans[1:])
 
 
 def known_prompts(rows: Sequence[Row], count: int, seed: int) -> list[Prompt]:
@@ -80,15 +102,19 @@ def pair_prompts(folder: Path, count: int, seed: int, rows: Sequence[Row] = ()) 
     return random.Random(seed).sample(pairs, min(count, len(pairs)))
 
 
-def wild_prompts(count: int | None, path: Path = WILD_FILE) -> list[Prompt]:
+def wild_prompts(count: int | None, path: Path = WILD) -> list[Prompt]:
     """The prompts of a file: a prompt a line, then a tab and the components of which any would fit."""
-    prompts = []
-    for line in path.read_text(encoding="utf8").splitlines():
-        if line.strip() and not line.startswith("#"):
-            text, _, fitting = line.partition("\t")
-            prompts.append(Prompt(text.strip(), (frozenset(fitting.split()),) if fitting.split() else (),
-                                  any_fits=True))
-    return prompts[:count]
+    return [Prompt(text, (fitting,) if fitting else (), any_fits=True) for text, fitting in read_fitting(path)[:count]]
+
+
+def plans_prompts(count: int | None) -> list[Prompt]:
+    """The words that no model was trained on, in the order of the file."""
+    return [Prompt(word) for word in read_prompts(PLANS)[:count]]
+
+
+def planned(prompts: Sequence[Prompt], planner: Planner) -> list[Prompt]:
+    """The same prompts with the plans that generate.py would make of their words."""
+    return [replace(prompt, plans=tuple(planner.plans(prompt.text, MAX_PLANS))) for prompt in prompts]
 
 
 def budget_prompts(rows: Sequence[Row], count: int, seed: int) -> list[Prompt]:

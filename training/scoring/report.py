@@ -93,8 +93,24 @@ class Frechet:
 class Diversity:
     """Mean distance (1 - cosine) of two images of one prompt, and of the first images of two prompts."""
 
-    between_seeds: float | None
-    between_prompts: float | None
+    between_seeds: Figure | None
+    between_prompts: Figure | None
+
+
+@dataclass(frozen=True)
+class PlannedScore:
+    """The plans of a planned set's words, and how often their components are found, as fractions of images.
+
+    planned: fraction of the words that have a plan; distinct: of plans, no two of them of the same components;
+    commonest: of plans with the component that most of them have, which is commonest_component ("木 tree").
+    """
+
+    planned: Figure
+    one_component: ComparedFigure
+    all_components: ComparedFigure
+    distinct: Figure
+    commonest: Figure
+    commonest_component: str
 
 
 @dataclass(frozen=True)
@@ -103,7 +119,8 @@ class SetScore:
 
     control_well_formed: by the control judge, where there is one; meaning_never_a_component: of those prompts whose
     kanji stand in no training character as a component, where these are some and not all; exact_match: fraction of
-    images with all components that were meant and none of their homonyms, of pairs alone.
+    images with all components that were meant and none of their homonyms, of pairs alone; plans: of planned sets;
+    guessed: how often WordNet leads from the components found to the word, among four.
     """
 
     prompts: int
@@ -119,6 +136,8 @@ class SetScore:
     meaning_never_a_component: Meaning | None = None
     exact_match: Figure | None = None
     found_by_frequency: tuple[FrequencyBand, ...] = ()
+    plans: PlannedScore | None = None
+    guessed: ComparedFigure | None = None
 
 
 @dataclass(frozen=True)
@@ -134,24 +153,30 @@ class RealScore:
     jouyou_mean: float | None
     jouyou_strokes: tuple[int, ...]
     balance: Balance
+    guessed: Figure | None = None
 
 
 @dataclass(frozen=True)
-class BestOfScore:
-    """The figures that choosing among several images may change."""
+class ShortScore:
+    """The figures of images other than a set's own: chosen among several, or composed.
+
+    planned_component, planned_components: one and all of those that were planned, where there are plans.
+    """
 
     well_formed: Figure
     control_well_formed: Figure | None = None
     one_component: Figure | None = None
     all_components: Figure | None = None
+    planned_component: ComparedFigure | None = None
+    planned_components: ComparedFigure | None = None
 
 
 @dataclass(frozen=True)
 class BestOfGain:
     """A set's first images, and the judge's choices among n."""
 
-    first: BestOfScore
-    best: BestOfScore
+    first: ShortScore
+    best: ShortScore
 
 
 @dataclass(frozen=True)
@@ -160,6 +185,18 @@ class BestOf:
 
     n: int
     sets: dict[str, BestOfGain]
+
+
+@dataclass(frozen=True)
+class ComposedScore:
+    """A set's plans composed from KanjiVG's strokes, with no model.
+
+    composed: fraction of the plans that can be composed; score: of these; model: of its first images of the same words.
+    """
+
+    composed: Figure
+    score: ShortScore
+    model: ShortScore
 
 
 @dataclass(frozen=True)
@@ -201,7 +238,11 @@ class ModelProvenance:
 
 @dataclass(frozen=True)
 class Report:
-    """The score of a model with what it was scored with; settings: as `shown_settings` has them."""
+    """The score of a model with what it was scored with.
+
+    settings: as `shown_settings` has them; composed: by set, where composed plans were named; left_out: what was not
+    scored, and why, a sentence each.
+    """
 
     model: ModelProvenance
     settings: dict[str, Any]
@@ -211,6 +252,8 @@ class Report:
     real: RealScore
     sets: dict[str, SetScore]
     best_of: BestOf | None = None
+    composed: dict[str, ComposedScore] | None = None
+    left_out: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As JSON holds it; keys are the fields' names."""

@@ -8,8 +8,11 @@ from common.statistics import Figure
 from scoring.report import BestOfGain, ComparedFigure, Meaning, Report, SetScore
 
 SUBJECTS = {  # of the verdict, the most telling first: it has the first two that were scored
+    "wild_planned": "names of the modern world, planned",
+    "plans": "words that no model was trained on, planned",
     "wild": "names of the modern world",
     "pairs": "two concepts",
+    "heldout_planned": "meanings of held-out kanji, planned",
     "heldout": "meanings of held-out kanji",
     "known": "meanings of kanji that were trained on",
     "budget": "known meanings with a number of strokes",
@@ -31,16 +34,25 @@ def summary(report: Report) -> str:
                       plain(real.f1, 2), plain(real.jouyou_mean), "", "", "")]
     notes = []
     for name, score in report.sets.items():
-        rows.append((name, str(score.samples), percent(score.well_formed), percent(score.control_well_formed),
+        rows.append((_shown(name), str(score.samples), percent(score.well_formed), percent(score.control_well_formed),
                      *_found(score.meaning), plain(score.strokes.mean), percent(score.novelty.copies),
                      plain(score.frechet.distance, 3), plain(score.frechet.floor, 3)))
-        notes += [f"{name}: {note}" for note in set_notes(score)]
+        notes += [f"{_shown(name)}: {note}" for note in set_notes(score)]
+    if report.real.guessed:
+        notes.append(f"real kanji: the word is guessed in {percent(report.real.guessed)}")
     if report.best_of:
-        notes += [f"{name}, best of {report.best_of.n}: {_gain(gain)}" for name, gain in report.best_of.sets.items()]
+        notes += [f"{_shown(name)}, best of {report.best_of.n}: {_gain(gain)}"
+                  for name, gain in report.best_of.sets.items()]
+    for name, score in (report.composed or {}).items():
+        notes.append(f"{_shown(name)}, composed from KanjiVG's strokes: {percent(score.composed)} of the plans can be; "
+                     f"well-formed {percent(score.score.well_formed)}, all planned components "
+                     f"{compared(score.score.planned_components)}; the model, of the same plans: well-formed "
+                     f"{percent(score.model.well_formed)}, all planned {compared(score.model.planned_components)}")
     return "\n".join([
         *verdict(report), "", *aligned(rows),
         "in brackets: the shuffled-prompt baseline, the same images under other prompts of the set",
         *notes,
+        *report.left_out,
         f"the judge on held-out real kanji: component F1 {plain(judge.component_f1, 2)}, strokes missed by "
         f"{plain(judge.stroke_error, 2)}, well-formed {percent(judge.well_formed)}, broken ones refused "
         f"{percent(judge.broken_refused)}"])
@@ -63,6 +75,16 @@ def set_notes(score: SetScore) -> list[str]:
         bands = "".join(f", from {band.min_uses} on in {percent(band)}" for band in others)
         notes.append(f"a component that {first.min_uses} or more training characters show is found in {percent(first)} "
                      f"of the images{bands}")
+    if score.plans:
+        plans = score.plans
+        notes.append("planned components (in brackets under shuffled prompts): one is found in "
+                     f"{compared(plans.one_component)} of the images, all in {compared(plans.all_components)}; "
+                     f"{percent(plans.planned)} of the words have a plan, {percent(plans.distinct)} of the plans are "
+                     f"distinct (90 % are wanted), and the commonest component, {plans.commonest_component}, is in "
+                     f"{percent(plans.commonest)} (at most 10 % are wanted)")
+    if score.guessed:
+        notes.append("from the components found WordNet guesses the word, among four of the set, for "
+                     f"{compared(score.guessed)} of the images")
     if score.meaning_never_a_component:
         one, every, f1 = _found(score.meaning_never_a_component)
         notes.append("of kanji that training shows nowhere as a component (in brackets under shuffled prompts): one "
@@ -101,7 +123,11 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 def _sentence(subject: str, score: SetScore) -> str:
     control = f" ({percent(score.control_well_formed)} to the control judge)" if score.control_well_formed else ""
     start = f"Of the images for {subject} {percent(score.well_formed)} are well-formed{control}"
-    meaning, error = score.meaning, score.strokes.stroke_count_error
+    meaning, error, plans = score.meaning, score.strokes.stroke_count_error, score.plans
+    if plans:
+        fits = f"{percent(meaning.one_component)} show a component that fits and " if meaning else ""
+        return (f"{start}, {'and ' if not fits else ''}{fits}{percent(plans.all_components)} show all components that "
+                f"were planned ({percent(plans.all_components.shuffled_baseline)} under shuffled prompts).")
     if meaning:
         figure = meaning.all_components or meaning.one_component
         shown = "all components asked for" if meaning.all_components else "a component that fits"
@@ -122,7 +148,12 @@ def _found(meaning: Meaning | None) -> tuple[str, str, str]:
 
 def _gain(gain: BestOfGain) -> str:
     first, best = gain.first, gain.best
-    text = f"well-formed {percent(first.well_formed)} -> {percent(best.well_formed)}"
-    if first.control_well_formed is None:
-        return text
-    return f"{text}, to the control judge {percent(first.control_well_formed)} -> {percent(best.control_well_formed)}"
+    told = {"well-formed": "well_formed", "to the control judge": "control_well_formed",
+            "all planned components found": "planned_components"}
+    return ", ".join(f"{label} {percent(getattr(first, name))} -> {percent(getattr(best, name))}"
+                     for label, name in told.items() if getattr(first, name) is not None)
+
+
+def _shown(name: str) -> str:
+    """A set's name as in "wild, planned"."""
+    return name.replace("_", ", ")
