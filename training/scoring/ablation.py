@@ -259,7 +259,7 @@ def _link(source: Path, target: Path) -> None:
 
 def _examples(arm: TrainConfig, config: AblationConfig) -> GenerateConfig:
     return GenerateConfig(prompts=EXAMPLE_PROMPTS, model=str(arm.output_dir), output=arm.output_dir / "examples",
-                          seed=config.seed, device=config.device)
+                          seed=config.seed, device=config.device, plan="off")
 
 
 def _example_files(arm: TrainConfig, config: AblationConfig) -> list[Path]:
