@@ -101,8 +101,8 @@ def test_the_word_is_guessed_from_what_was_read_and_by_chance_where_nothing_was(
 
 def test_words_of_the_same_kanji_are_not_set_against_each_other(taxonomy):
     def value(*literals):
-        prompts = [Prompt("river", literals=literals), Prompt("lake", literals=("川",)), *map(Prompt, ("ten", "sailor"))]
-        prompts.append(Prompt("person"))
+        prompts = [Prompt("river", literals=literals), Prompt("lake", literals=("川",)), Prompt("ten"),
+                   Prompt("sailor"), Prompt("person")]
         return guessed(taxonomy, [(prompt, reading("口")) for prompt in prompts], 0).value
 
     assert value("川") > value("湖")  # "lake" loses to "river", which a mouth is a part of
