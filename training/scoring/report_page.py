@@ -170,7 +170,8 @@ def shown(sample: ScoredSample, settings: SamplingSettings) -> Shown:
     reading = sample.reading
     copy = " (a copy)" if reading.is_copy else ""
     plan = sample.prompt.plan
-    planned = "" if plan is None else f"{' + '.join(map(str, plan.components))}: {found_in_words(plan, reading)}"
+    planned = "" if plan is None else (
+        f"planned: {' + '.join(map(str, plan.components))}, {found_in_words(plan, reading)}")
     return Shown(data_url(sample.image, IMAGE_SIDE, GREYS), sample.prompt.title, planned, reading.is_well_formed,
                  f"{reading.explain()}{copy}", reading.nearest or "", _nearest_image(reading), sample.seed,
                  command_of(sample, settings))
