@@ -8,13 +8,13 @@ water". What was planned is said and stands in the JSON. `--plan off` gives the 
 
 Writes a PNG for each image, a JSON beside it (words, plan, seed, settings, hash of the model, the command that draws it
 again) and all of them as one captioned grid, collated_examples.png. Works at once on the embedded base; `--model
-runs/sd-nano` takes a run, and any Stable Diffusion pipeline folder or hub id will do (only models trained on kanji are
-planned for). Image k of a prompt has seed `--seed` + k, whatever else is drawn beside it; its noise comes from that seed
-and the words, so that two prompts never begin alike, and where several plans are good the seed says which it takes.
+runs/sd-nano` takes a run, and any Stable Diffusion pipeline folder or hub id will do; only models that were trained on
+kanji are planned for. Image k of a prompt has seed `--seed` + k, whatever else is drawn beside it; its noise comes from
+that seed and the words, so that two prompts never begin alike, and where several plans are good the seed says which.
 
 `--best_of 8` draws eight candidates for each image, the first of which is the one that would be drawn without it, and
-keeps the one in which the recogniser finds what was planned, then the best formed and nearest to `--strokes`. `--explain`
-says what was planned and found. `--svg` adds the image as vector paths.
+keeps the one in which the recogniser finds what was planned, then the best formed and nearest to `--strokes`.
+`--explain` says what was planned and what is found of it. `--svg` adds the image as vector paths.
 """
 
 from __future__ import annotations

@@ -2,11 +2,12 @@
 
     python training/make_examples.py --model tiny --prompts_file example_outputs/prompts.txt --output example_outputs
 
-Draws each prompt once, nothing chosen, and beside it the best of eight: `--best_of 8` candidates, the first of which is
-the one drawn, and of which the recogniser chooses one. Writes, as generate.py does, STEM.png and STEM.json for the one,
-STEM-best-of-8.png and .json for the other and collated_examples.png of the first kind; and index.html, which opens
-offline from the folder and says for each image how it is drawn again. The lines of the prompts file that begin with #
-are the page's headings.
+Plans the words as generate.py does and draws each prompt once, nothing chosen, and beside it the best of eight:
+`--best_of 8` candidates, the first of which is the one drawn, and of which the recogniser chooses one. Writes, as
+generate.py does, STEM.png and STEM.json for the one, STEM-best-of-8.png and .json for the other and
+collated_examples.png of the first kind; and index.html, which opens offline from the folder and says of each image what
+was planned, whether it is found and how it is drawn again. The lines of the prompts file that begin with # are the
+page's headings.
 
 All is drawn before anything is written, and the page is written last: stopped at any moment, the folder is as it was or
 holds a whole page. Then images of an earlier page whose prompts are no longer listed are removed; other files stay.

@@ -95,8 +95,8 @@ def test_a_gpu_that_is_not_there_is_said(monkeypatch):
 def drawn(tmp_path_factory):
     """The embedded base's own images, drawn together and one by one."""
     together, alone = tmp_path_factory.mktemp("together"), tmp_path_factory.mktemp("alone")
-    draw_to_folder(GenerateConfig(prompts=("moon", "tree", "horse"), steps=4, output=together))
-    draw_to_folder(GenerateConfig(prompts=("tree",), steps=4, output=alone, svg=True))
+    draw_to_folder(GenerateConfig(prompts=("moon", "tree", "horse"), steps=4, plan="off", output=together))
+    draw_to_folder(GenerateConfig(prompts=("tree",), steps=4, plan="off", output=alone, svg=True))
     return together, alone
 
 
@@ -112,7 +112,8 @@ def test_a_picture_says_how_it_was_made(drawn):
     assert made["prompt"] == "horse"
     assert made["seed"] == 0
     assert made["steps"] == 4
-    assert made["command"] == "python training/generate.py horse --steps 4"
+    assert made["command"] == "python training/generate.py horse --plan off --steps 4"
+    assert made["plan"] is None and made["reason"] is None and "found" not in made
     assert len(made["model"]["unet_sha256"]) == 64
 
 
@@ -132,7 +133,8 @@ def test_what_is_read_is_said_in_the_sense_that_was_asked_for(tmp_path, monkeypa
     strokes, _, _ = data_fixtures.svg("月").partition(b'<g id="kvg:StrokeNumbers')
     moon = Image.open(io.BytesIO(cairosvg.svg2png(strokes + b"</svg>", background_color="white", output_width=128)))
     monkeypatch.setattr(SamplingSettings, "draw", lambda _settings, _pipeline, prompts, _seeds: [[moon] * len(prompts)])
-    assert generate_command.main(["moon", "Full Moon", "meat", "--explain", "--output", str(tmp_path)]) == 0
+    flags = ["--plan", "off", "--explain", "--output", str(tmp_path)]
+    assert generate_command.main(["moon", "Full Moon", "meat", *flags]) == 0
     said = {stem: json.loads((tmp_path / f"{stem}-0.json").read_text(encoding="utf8"))["reading"]["explanation"]
             for stem in ("moon", "full-moon", "meat")}
     assert said["moon"].startswith("whole 月 moon/meat, 4 strokes")
@@ -183,16 +185,17 @@ def test_a_command_draws_the_same_request_with_the_same_settings_again(words):
 
 def test_a_command_says_only_what_differs_from_the_defaults_and_nothing_of_this_machine():
     request = ImageRequest("moon", None, 0, "moon-0")
-    assert redraw_command(request, SamplingSettings()) == "python training/generate.py moon"
+    assert redraw_command(request, SamplingSettings()) == "python training/generate.py moon --plan off"
     assert redraw_command(request, SamplingSettings(model="/home/somebody/runs/mine", device="cpu")) == (
-        "python training/generate.py moon --model mine")
+        "python training/generate.py moon --plan off --model mine")
 
 
 def test_the_command_beside_an_image_draws_it_again(tmp_path, monkeypatch):
     """One that a judge chose, at another seed than the one that was asked for."""
     monkeypatch.setattr(drawing.Judge, "load", lambda: SimpleNamespace(
         read=Judge().read, best=lambda readings, _strokes: len(readings) - 1))
-    draw_to_folder(GenerateConfig(prompts=("Full Moon",), steps=3, seed=5, best_of=2, strokes=8, output=tmp_path / "a"))
+    draw_to_folder(GenerateConfig(prompts=("Full Moon",), steps=3, seed=5, best_of=2, strokes=8, plan="off",
+                                  output=tmp_path / "a"))
     made = json.loads((tmp_path / "a" / "full-moon-5.json").read_text(encoding="utf8"))
     assert made["words"] == "Full Moon" and made["seed"] == 1_000_005 and "noise_seed" not in made
     assert generate_command.main([*shlex.split(made["command"])[2:], "--output", str(tmp_path / "b")]) == 0

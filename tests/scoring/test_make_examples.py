@@ -14,7 +14,9 @@ from PIL import Image
 import generate as generate_command
 import make_examples as make_examples_command
 from common.errors import UserError
+from generation import planning
 from headless_browser import Browser, find_browser
+from planner_fixtures import save_small_planner
 from recogniser_fixtures import save_judge, save_kanji_set
 from scoring import examples
 from scoring.examples import ExamplesConfig
@@ -32,13 +34,20 @@ def sources(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sources")
     save_base(folder / "base", channels=1)
     save_kanji_set(folder / "kanji")
+    save_small_planner(folder / "planner")
     return folder, save_judge(folder / "judge"), save_judge(folder / "control", seed=1)
+
+
+def use(patch, sources):
+    """The small judges and the small planner in the place of the shipped ones."""
+    patch.setattr(examples, "JUDGE", sources[1])
+    patch.setattr(examples, "CONTROL", sources[2])
+    patch.setattr(planning, "PLANNER_WEIGHTS", sources[0] / "planner")
 
 
 @pytest.fixture
 def judges(sources, monkeypatch):
-    monkeypatch.setattr(examples, "JUDGE", sources[1])
-    monkeypatch.setattr(examples, "CONTROL", sources[2])
+    use(monkeypatch, sources)
 
 
 def command(sources, output, prompts, *more):
@@ -52,9 +61,8 @@ def command(sources, output, prompts, *more):
 def made(sources, tmp_path_factory):
     output = tmp_path_factory.mktemp("made") / "examples"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(examples, "JUDGE", sources[1])
-        patch.setattr(examples, "CONTROL", sources[2])
-        assert make_examples_command.main(command(sources, output, PROMPTS)) == 0
+        use(patch, sources)
+        assert make_examples_command.main(command(sources, output, PROMPTS, "--plan", "on")) == 0
     return output
 
 
@@ -76,7 +84,7 @@ def test_every_prompt_has_a_card_under_its_heading(page):
     assert [section.findtext("h2") for section in page.iter("section")] == [None, "People & places", "Long ones"]
     assert [len(section.findall(".//article")) for section in page.iter("section")] == [1, 2, 2]
     titles = [f"#{title.get('id')}" for title in page.iter("h2")]
-    assert [link.get("href") for link in page.iterfind(".//nav/a")] == titles
+    assert [link.get("href") for link in page.iterfind(".//nav/a")] == titles  # the last: how to read the page
 
 
 def test_every_card_shows_the_one_image_and_the_best_of_several_which_is_marked(made, page):
@@ -85,10 +93,13 @@ def test_every_card_shows_the_one_image_and_the_best_of_several_which_is_marked(
         assert [first.get("src"), best.get("src")] == [f"{stem}.png", f"{stem}-best-of-3.png"]
         assert all((made / picture.get("src")).is_file() and words in picture.get("alt") for picture in (first, best))
         captions = [" ".join(caption.text_content().split()) for caption in card.iter("figcaption")]
+        for caption, drawn in zip(card.iter("figcaption"), (stem, f"{stem}-best-of-3"), strict=True):
+            plan = " + ".join(item.text_content() for item in caption.iter("li"))
+            assert provenance(made, drawn)["reason"] == f"{words}: {plan}"
         assert "chosen by the recogniser" not in captions[0]
         assert captions[1].startswith("best of 3, chosen by the recogniser")
         assert all("well-formed" in caption and "stroke" in caption and "nearest real kanji" in caption
-                   and "seed 0" in caption for caption in captions)
+                   and "found" in caption and "seed 0" in caption for caption in captions)
 
 
 def test_the_page_fetches_nothing(page):
@@ -101,17 +112,26 @@ def test_the_page_attributes_its_sources_and_tells_the_fractions(made, page):
     assert "KanjiVG, copyright © Ulrich Apel and contributors, CC BY-SA 3.0" in text
     assert "KANJIDIC2, the property of the Electronic Dictionary Research and Development Group" in text
     assert "CC BY-SA 4.0" in text
-    fractions = [[cell.text_content() for cell in row.iter("td")] for row in page.iterfind(".//tbody/tr")]
-    for cells, stems in zip(fractions, (STEMS, [f"{stem}-best-of-3" for stem in STEMS]), strict=True):
-        formed = sum(provenance(made, stem)["reading"]["is_well_formed"] for stem in stems)
-        assert cells[0] == f"{formed / 5:.0%} ({formed} of 5)".replace("%", " %")
+    fractions = {row.findtext("th"): row.findtext("td/b") + row.find("td/b").tail
+                 for row in page.iterfind(".//tbody/tr")}
+    for name, stems in (("large images, none chosen", STEMS),
+                        ("small images, best of 3", [f"{stem}-best-of-3" for stem in STEMS])):
+        of = [provenance(made, stem) for stem in stems]
+        planned = [one for one in of if one["plan"]]
+        formed = sum(one["reading"]["is_well_formed"] for one in of)
+        found = sum(len(one["found"]) == len(one["plan"]["components"]) for one in planned)
+        assert fractions.pop(f"{name}: well-formed") == f"{formed / 5:.0%} ({formed} of 5)".replace("%", " %")
+        assert fractions.pop(f"{name}: every planned component found") == (
+            f"{found / len(planned):.0%} ({found} of {len(planned)})".replace("%", " %"))
+    assert not fractions
 
 
-def test_images_and_jsons_are_those_of_generate_py(made, sources, tmp_path):
+def test_images_and_jsons_are_those_of_generate_py(made, sources, judges, tmp_path):
     from generation.drawing import draw_to_folder
     from generation.settings import GenerateConfig
 
-    draw_to_folder(GenerateConfig(prompts=("Buzz Aldrin",), model=str(sources[0] / "base"), output=tmp_path, steps=2))
+    draw_to_folder(GenerateConfig(prompts=("Buzz Aldrin",), model=str(sources[0] / "base"), output=tmp_path, steps=2,
+                                  plan="on"))
     alone, here = provenance(tmp_path, "buzz-aldrin-0"), provenance(made, "buzz-aldrin-0")
     assert {name: here[name] for name in alone} == alone
     assert provenance(made, "buzz-aldrin-0-best-of-3")["best_of"] == 3
@@ -232,6 +252,7 @@ def test_the_page_fits_a_desktop_and_a_phone(made, tmp_path, width, mobile, leas
         browser.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=mobile)
         browser.open(made / "index.html")
         assert browser.evaluate("document.documentElement.scrollWidth") <= width
+        assert browser.evaluate("document.images[0].getBoundingClientRect().bottom") <= 800, "a glyph at first sight"
         assert browser.evaluate("window.innerWidth") == width  # a phone zooms out from what is too wide
         browser.wait_for("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
         browser.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")

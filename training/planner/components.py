@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -83,11 +83,12 @@ def collect_components(rows: Sequence[Row], held_out: Sequence[Row], min_uses: i
         for component in row.metadata.get("components") or ():
             slots[form_of(component)][component.get("position") or "whole"] += 1
     strokes = component_strokes(rows)
+    named_alike = {form: frozenset(other for other in forms if names[other][0] == names[form][0]) for form in forms}
     return Components(
         tuple(forms), tuple(names[form] for form in forms), tuple(uses[form] for form in forms),
         tuple(dict(slots[form]) for form in forms),
         tuple({slot: strokes[form, slot] for slot in slots[form] if (form, slot) in strokes} for form in forms),
-        existing_pairs([*real, *held_out]), kanji_of_meanings(real, forms))
+        existing_pairs([*real, *held_out], named_alike), kanji_of_meanings(real, forms))
 
 
 def kanji_of_meanings(real: Iterable[Row], known: Container[str]) -> dict[str, list[str]]:
@@ -107,9 +108,20 @@ def kanji_of_meanings(real: Iterable[Row], known: Container[str]) -> dict[str, l
     return {meaning: forms for meaning, (_, forms) in found.items()}
 
 
-def existing_pairs(real: Iterable[Row]) -> frozenset[str]:
-    """The two meaning forms of each real kanji that has two, in code point order, joined."""
-    return frozenset("".join(sorted(row.forms)) for row in real if len(row.forms) == 2)
+def existing_pairs(real: Iterable[Row], named_alike: Mapping[str, Set[str]]) -> frozenset[str]:
+    """Pairs of forms of which a plan would give an existing kanji, each in code point order, joined.
+
+    They are the two meaning forms of each real kanji that has two, and what is drawn like one of them or goes by its
+    name (`named_alike`, by form): 月 beside 昜 is 腸, though 月 means meat there, and "bird" asks for 隹 as well as 鳥.
+    """
+    found = set()
+    for row in real:
+        components = row.metadata.get("components") or ()
+        if len(components) == 2 and len(row.forms) == 2:
+            first, second = ({one["element"], form_of(one)} | named_alike.get(form_of(one), frozenset())
+                             for one in components)
+            found |= {"".join(sorted(one + other)) for one in first for other in second}
+    return frozenset(found)
 
 
 def component_strokes(rows: Sequence[Row]) -> dict[tuple[str, str], int]:

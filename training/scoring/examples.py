@@ -16,11 +16,12 @@ from common.image_grid import captioned_grid
 from common.quiet import known_noise_off
 from common.settings import setting
 from common.stop_signals import StopSignals
-from generation.best_of import draw_candidates, read_candidates
+from generation.best_of import best_candidate, draw_candidates, read_candidates
 from generation.drawing import GRID
 from generation.output import image_provenance, model_provenance, save_sample
+from generation.planning import find_planner, plan_requests
 from generation.request import ImageRequest, read_requests, read_sections
-from generation.settings import GenerateConfig, SamplingSettings
+from generation.settings import GenerateConfig, PlanningSettings
 from models.pipelines import load_model
 from recogniser.judge import CONTROL, DATASET, JUDGE, Judge
 from scoring.examples_page import Example, Shown, write_page
@@ -33,7 +34,7 @@ PAGE = "index.html"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExamplesConfig(SamplingSettings):
+class ExamplesConfig(PlanningSettings):
     """Settings of a page of examples."""
 
     prompts_file: Path = Path("example_outputs/prompts.txt")
@@ -52,7 +53,8 @@ def make(config: ExamplesConfig, signals: StopSignals) -> None:
     """Draw, read, and write the folder.
 
     Raises UserError for a prompts file without prompts, one that cannot be read or a GPU that is not there, ModelError
-    for a model and JudgeError for a recogniser that cannot be had; the folder is as it was then.
+    for a model, PlannerError for a planner and JudgeError for a recogniser that cannot be had; the folder is as it was
+    then.
     """
     sections = read_sections(config.prompts_file)
     if not sections:
@@ -61,6 +63,7 @@ def make(config: ExamplesConfig, signals: StopSignals) -> None:
     device = choose_device(config.device)
     judge, control = Judge.load(JUDGE, config.train_data_dir), Judge.load(CONTROL, None)
     pipeline = load_model(config.model, config.revision).to(device)
+    requests = plan_requests(requests, find_planner(config, pipeline), config)
     config.output.mkdir(parents=True, exist_ok=True)
     examples = iter(list(draw_examples(pipeline, requests, config, judge, control)))
     headed = [(heading, list(itertools.islice(examples, len(prompts)))) for heading, prompts in sections]
@@ -73,10 +76,10 @@ def draw_examples(pipeline: StableDiffusionPipeline, requests: Sequence[ImageReq
     candidates = draw_candidates(pipeline, requests, config, config.best_of)
     for request, drawn in zip(requests, candidates, strict=True):
         read = read_candidates(drawn, judge)
-        best = read[judge.best([candidate.reading for candidate in read])]
-        confirmed = [reading.is_well_formed for reading in control.read([read[0].image, best.image])]
-        yield Example(request.words, Shown(read[0], request.stem, confirmed[0]),
-                      Shown(best, f"{request.stem}-best-of-{config.best_of}", confirmed[1]))
+        best = best_candidate(read, judge)
+        by_control = control.read([read[0].image, best.image], [read[0].request.drawn_words, best.request.drawn_words])
+        yield Example(request.words, Shown(read[0], request.stem, by_control[0]),
+                      Shown(best, f"{request.stem}-best-of-{config.best_of}", by_control[1]))
 
 
 def write_folder(config: ExamplesConfig, signals: StopSignals, sections: Sequence[tuple[str, Sequence[Example]]],

@@ -1,4 +1,4 @@
-"""The page of examples: every prompt with what was drawn for it and what the recogniser reads in that.
+"""The page of examples: every prompt with its plan, what was drawn for it, and what the recogniser finds in that.
 
 It opens offline from its folder, needs no scripts, and shows the images that lie beside it.
 """
@@ -12,8 +12,10 @@ from typing import Any
 
 from common.files import write_text
 from generation.best_of import Candidate
+from generation.check import found_fraction, found_in_words
 from generation.output import redraw_command
 from generation.settings import SamplingSettings
+from recogniser.judge import Reading
 from scoring import pages
 
 TEMPLATE = "examples.html"
@@ -23,12 +25,12 @@ TEMPLATE = "examples.html"
 class Shown:
     """An image on the page: the candidate that it is, the stem of its file.
 
-    confirmed: whether the control judge, which chooses nothing, calls it well-formed.
+    control: what the control judge, which chooses nothing, reads in it.
     """
 
     candidate: Candidate
     stem: str
-    confirmed: bool
+    control: Reading
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,11 @@ def write_page(path: Path, sections: Sequence[tuple[str, Sequence[Example]]], se
     headed = [{"name": f"section-{number}", "heading": heading,
                "examples": [_card(example, settings, best_of) for example in of_section]}
               for number, (heading, of_section) in enumerate(sections, 1)]
-    counts = [_well_formed("large images, none chosen", [example.first for example in examples]),
-              _well_formed(f"small images, best of {best_of}", [example.best for example in examples])]
+    counts = [row for name, shown in (("large images, none chosen", [example.first for example in examples]),
+                                      (f"small images, best of {best_of}", [example.best for example in examples]))
+              for row in _counts(name, shown)]
     write_text(path, pages.render(
-        TEMPLATE, sections=headed, well_formed=counts, model=model, best_of=best_of, seed=settings.seed,
+        TEMPLATE, sections=headed, counts=counts, model=model, best_of=best_of, seed=settings.seed,
         steps=settings.steps, guidance_scale=settings.guidance_scale))
 
 
@@ -68,15 +71,29 @@ def _card(example: Example, settings: SamplingSettings, best_of: int) -> dict[st
 
 def _figure(shown: Shown, origin: str) -> dict[str, Any]:
     """What the page says of an image; `origin`: where in the run it comes from, in words."""
-    candidate, reading = shown.candidate, shown.candidate.reading
+    candidate, reading, plan = shown.candidate, shown.candidate.reading, shown.candidate.request.plan
     width, height = candidate.image.size
     return {"stem": shown.stem, "width": width, "height": height, "origin": origin,
+            "plan": [] if plan is None else [str(component) for component in plan.components],
+            "found": "" if plan is None else found_in_words(plan, reading),
+            "all_found": plan is not None and found_fraction(plan, reading) == 1.0,
             "components": [str(component) for component in reading.components],
             "strokes": max(1, round(reading.strokes)), "nearest": reading.nearest, "is_copy": reading.is_copy,
             "is_well_formed": reading.is_well_formed}
 
 
-def _well_formed(name: str, shown: Sequence[Shown]) -> dict[str, Any]:
-    """How many of some images each judge calls well-formed."""
-    return {"name": name, "of": len(shown), "judge": sum(one.candidate.reading.is_well_formed for one in shown),
-            "control": sum(one.confirmed for one in shown)}
+def _counts(name: str, shown: Sequence[Shown]) -> list[dict[str, Any]]:
+    """In how many of some images each judge finds all that was planned, where anything was, and good form."""
+    planned = [one for one in shown if one.candidate.request.plan is not None]
+    rows = [{"name": f"{name}: well-formed", "of": len(shown),
+             "judge": sum(one.candidate.reading.is_well_formed for one in shown),
+             "control": sum(one.control.is_well_formed for one in shown)}]
+    if planned:
+        rows.insert(0, {"name": f"{name}: every planned component found", "of": len(planned),
+                        "judge": sum(_is_found(one, one.candidate.reading) for one in planned),
+                        "control": sum(_is_found(one, one.control) for one in planned)})
+    return rows
+
+
+def _is_found(shown: Shown, reading: Reading) -> bool:
+    return found_fraction(shown.candidate.request.plan, reading) == 1.0
