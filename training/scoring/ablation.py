@@ -257,6 +257,7 @@ def _link(source: Path, target: Path) -> None:
 
 def _examples(arm: TrainConfig, config: AblationConfig) -> GenerateConfig:
     return GenerateConfig(prompts=EXAMPLE_PROMPTS, model=str(arm.output_dir), output=arm.output_dir / "examples",
+                          plan="off",  # what each arm makes of the words itself
                           seed=config.seed, device=config.device)
 
 
