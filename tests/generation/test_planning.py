@@ -242,6 +242,16 @@ def test_the_best_is_one_in_which_what_was_planned_is_found_then_well_formed_the
     assert best_candidate(candidates(reading("十"), reading("人"), reading("口")), judge).number == 0
 
 
+def test_of_several_plans_that_are_found_the_best_comes_first_unless_strokes_are_asked_for():
+    judge = Judge.__new__(Judge)
+    for strokes, number in ((None, 0), (5, 1)):
+        asked = request(plan("口", "十"), plan("口", "人"), strokes=strokes)
+        read = [Candidate(asked.candidate(0), 0, Image.new("L", (8, 8)), reading("口十", 0.9, strokes=9)),
+                Candidate(asked.candidate(1), 1, Image.new("L", (8, 8)), reading("口人", 0.99, strokes=5))]
+        assert read[1].request.plan == plan("口", "人")
+        assert best_candidate(read, judge).number == number
+
+
 def test_candidates_differ_in_plan_and_the_first_is_the_picture_itself():
     asked = request(plan("口", "十"), plan("口", "人"), plan("二", "人"), seed=4)
     drawn = [asked.candidate(number) for number in range(8)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from PIL import Image
@@ -56,10 +56,23 @@ def choose(candidates: Sequence[Candidate], judge: Judge | None) -> Candidate:
 
 
 def best_candidate(read: Sequence[Candidate], judge: Judge) -> Candidate:
-    """Of candidates that were read, those in which most of what was planned is found; of these the judge's best."""
-    fractions = [found_fraction(candidate.request.plan, candidate.reading) for candidate in read]
-    kept = [candidate for candidate, fraction in zip(read, fractions, strict=True) if fraction == max(fractions)]
-    return kept[judge.best([candidate.reading for candidate in kept], read[0].request.strokes)]
+    """Of one request's candidates that were read, those in which most of what was planned is found; of these the best.
+
+    Where no number of strokes is asked for, the well-formed ones of the best plan come before those of other plans:
+    what fits the words best is worth more than a little more form. The rest is the judge's choice.
+    """
+    request = read[0].request
+    kept = _most(read, lambda candidate: found_fraction(candidate.request.plan, candidate.reading))
+    if request.strokes is None:
+        plans = [request.plan, *request.other_plans]
+        kept = _most(kept, lambda candidate: candidate.reading.is_well_formed)
+        kept = _most(kept, lambda candidate: -plans.index(candidate.request.plan))
+    return kept[judge.best([candidate.reading for candidate in kept], request.strokes)]
+
+
+def _most(candidates: Sequence[Candidate], worth: Callable[[Candidate], float]) -> list[Candidate]:
+    values = list(map(worth, candidates))
+    return [candidate for candidate, value in zip(candidates, values, strict=True) if value == max(values)]
 
 
 def _counted(batches: Iterator[list[Image.Image]], bar: tqdm) -> Iterator[Image.Image]:

@@ -14,7 +14,9 @@ from generation.settings import GenerateConfig
 from planner.plan import Plan
 
 CANDIDATE_SEEDS = 1_000_000  # between the seeds of two candidates of an image: no count reaches the next
-CANDIDATE_PLANS = (0, 0, 1, 0, 0, 2, 0, 1)  # the plan of each candidate, the image's own first; then all over again
+# The plan of each candidate by rank, the image's own first; then all over again. Of 53 names of prompts/development.txt
+# the best of eight shows both components of 87 % with one plan, of 92 to 96 % with two or three, of 98 % with four.
+CANDIDATE_PLANS = (0, 1, 0, 2, 1, 0, 2, 3)
 
 
 def noise_seed(seed: int, words: str) -> int:

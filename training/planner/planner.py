@@ -108,8 +108,9 @@ class Planner:
             plan = plan_of(text, self.components, best_arrangement(self.components, *known),
                            [1.0] * len(self.components.forms), "kanji")
             return [plan]
-        named = tuple(PlannedComponent(form, self.components.names[index][0] if index is not None else "", "whole")
-                      for form in forms for index in [self.components.index(form)])
+        names = [text.lower()] if len(forms) == 1 else [
+            "" if index is None else self.components.names[index][0] for index in map(self.components.index, forms)]
+        named = tuple(PlannedComponent(form, name, "whole") for form, name in zip(forms, names, strict=True))
         strokes = sum(strokes_in(self.components, index, "whole") for index in known)
         return [Plan(text, named, strokes, "kanji")]
 

@@ -37,6 +37,6 @@ class SentenceEncoder:
             indices = order[start:start + BATCH]
             batch = self.tokenizer([texts[index] for index in indices], padding=True, truncation=True,
                                    max_length=MAX_TOKENS, return_tensors="pt")
-            states, mask = self.network(**batch).last_hidden_state, batch["attention_mask"][..., None].float()
+            states, mask = self.network(**batch).last_hidden_state.float(), batch["attention_mask"][..., None].float()
             found[indices] = F.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)
         return found

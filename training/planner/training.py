@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
+from common.device import autocast
 from common.files import replacing
 from common.seeds import Purpose, generator
 from common.settings import check_ranges, setting
@@ -83,8 +84,11 @@ def train_planner(config: PlannerConfig, stop: StopSignals) -> dict[str, Any]:
     captions = [(caption, row.forms) for row in rows if not row.is_composed for caption in row.captions
                 if caption.lower() not in excluded]
     fit_kanji(network, components, encoder, captions, config.seed)
-    nouns = wordnet.names_of_things(excluded)
-    texts = NounTexts.encode(nouns, wordnet, encoder, config.output_dir, stop)
+    everything = wordnet.names_of_things()  # encoded whole, so that other exclusions find it encoded
+    texts = NounTexts.encode(everything, wordnet, encoder, config.output_dir, stop)
+    kept = [number for number, noun in enumerate(everything)
+            if excluded.isdisjoint(word.lower() for word in noun.words)]
+    nouns, texts = [everything[number] for number in kept], texts.of(kept)
     target = taught_scores(network, components, nouns, texts, wordnet)
     fit_wordnet(network, texts, target, nouns, config.seed)
     balance(network, texts.words)
@@ -124,6 +128,15 @@ class NounTexts:
         more = [(number, word) for number, noun in enumerate(nouns) if noun.is_instance for word in noun.words[1:4]]
         return cls(words, glosses, F.normalize(hypernyms, dim=-1), encode("further words", [word for _, word in more]),
                    torch.tensor([number for number, _ in more], dtype=torch.long))
+
+
+    def of(self, indices: Sequence[int]) -> NounTexts:
+        """Those of some nouns, in their order."""
+        kept = torch.tensor(indices, dtype=torch.long)
+        place = torch.full((len(self.words),), -1).scatter(0, kept, torch.arange(len(kept)))
+        still = place[self.more_index] >= 0
+        return NounTexts(self.words[kept], self.glosses[kept], self.hypernyms[kept], self.more[still],
+                         place[self.more_index][still])
 
 
 def fit_kanji(network: PlannerNetwork, components: Components, encoder: SentenceEncoder,
@@ -279,7 +292,8 @@ def _kept(encoder: SentenceEncoder, folder: Path, stop: StopSignals) -> Callable
         parts = [encoder([])]
         with tqdm(total=len(texts), desc=f"encoding {title}", unit="text") as bar:
             for start in range(0, len(texts), ENCODED_AT_ONCE):
-                parts.append(encoder(texts[start:start + ENCODED_AT_ONCE]))
+                with autocast(torch.device("cpu")):  # half of the time; the difference is far below that between words
+                    parts.append(encoder(texts[start:start + ENCODED_AT_ONCE]))
                 bar.update(len(parts[-1]))
                 stop.check()
         found = torch.cat(parts)
