@@ -36,3 +36,8 @@ ARRANGEMENTS = (
 # The signs of enclosures that are open on one side.
 _OPEN_ENCLOSURES = {"門": "⿵", "冂": "⿵", "几": "⿵", "鬥": "⿵", "匚": "⿷", "匸": "⿷"}
 _OPEN_ENCLOSURES |= {"勹": "⿹", "气": "⿹", "弋": "⿹", "𢦏": "⿹", "凵": "⿶"}
+
+
+def arrangement_of(one: str, other: str) -> Arrangement | None:
+    """The arrangement that has these two slots, in whatever order; None where they do not go together."""
+    return next((way for way in ARRANGEMENTS if {way.first, way.second} == {one, other}), None)

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from errors import UserError
 from options import Options
+from plans import NAMES_FILE
 
 
 def run(work: Callable[[Options], None], description: str | None) -> None:
@@ -23,7 +24,7 @@ def run(work: Callable[[Options], None], description: str | None) -> None:
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
     try:
-        work(tyro.cli(Options, use_underscores=True, description=description))
+        work(tyro.cli(Options, args=_spelled_out(sys.argv[1:]), use_underscores=True, description=description))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -32,6 +33,16 @@ def run(work: Callable[[Options], None], description: str | None) -> None:
         if not isinstance(error.__context__, SystemExit):
             raise
         sys.exit(error.__context__.code)
+
+
+def _spelled_out(arguments: list[str]) -> list[str]:
+    """The arguments with the file of a --names that names none."""
+    spelled_out = []
+    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=True):
+        spelled_out.append(argument)
+        if argument == "--names" and following.startswith("--"):
+            spelled_out.append(str(NAMES_FILE))
+    return spelled_out
 
 
 def _stop(number: int, frame: object) -> None:

@@ -7,7 +7,7 @@ import errno
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # raise it whenever the same sources and options would give other files
 SPLITS = ("train", "test")
+KINDS = ("real", "composed")
 HELD_OUT_PAIRS = "heldout_pairs.jsonl"
 _TOP_LEVEL = {"README.md", "manifest.json", HELD_OUT_PAIRS, *SPLITS}
 
@@ -90,19 +91,21 @@ def _foreign(folder: Path, names: set[str]) -> list[str]:
 
 
 def _is_whole(folder: Path, manifest: dict[str, Any]) -> bool:
-    for split in SPLITS:
+    has_test = "test" in manifest["counts"]  # a folder of plans has not
+    for split in SPLITS if has_test else SPLITS[:1]:
         try:
             pictures = sum(path.suffix == ".png" for path in (folder / split).iterdir())
         except OSError:
             return False
         if pictures != manifest["counts"].get(split) or not (folder / split / "metadata.jsonl").is_file():
             return False
-    return (folder / "README.md").is_file() and (folder / HELD_OUT_PAIRS).is_file()
+    others = ["README.md", HELD_OUT_PAIRS] if has_test else ["README.md"]
+    return all((folder / name).is_file() for name in others)
 
 
 def _difference(manifest: dict[str, Any], expected: dict[str, Any]) -> str:
     old, new = manifest["options"], expected["options"]
-    changes = [f"{key} {old.get(key)}, now {new[key]}" for key in new if old.get(key) != new[key]]
+    changes = [f"{key} {old.get(key)}, now {new.get(key)}" for key in old | new if old.get(key) != new.get(key)]
     if manifest["sources"] != expected["sources"]:
         changes.append("other sources")
     return "made with other settings (" + ("; ".join(changes) or "an earlier version of this program") + ")"
@@ -138,24 +141,28 @@ def explained(output: Path) -> Iterator[None]:
 
 
 def write_pictures(
-    folder: Path, rows: Iterable[Row], pictures: Iterable[bytes | str]
+    folder: Path,
+    rows: Iterable[Row],
+    pictures: Iterable[bytes | str],
+    splits: Sequence[str] = SPLITS,
+    kinds: Sequence[str] = KINDS,
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Write the pictures and the tables of both splits into an empty folder.
+    """Write the pictures and the tables of the splits into an empty folder.
 
     `pictures` has for each row its PNG's bytes, or the reason why it has none; such a row is left out. Returns, for
-    the manifest, the counts (train, test, and of each kind) and the SHA-256 over all pictures in order; and the reason
-    for each row left out, by the character or file name. Raises OSError.
+    the manifest, the counts (of each split and kind) and the SHA-256 over all pictures in order; and the reason for
+    each row left out, by the character, word or file name. Raises OSError.
     """
-    digest, counts, refused = hashlib.sha256(), Counter(train=0, test=0, real=0, composed=0), {}
+    digest, counts, refused = hashlib.sha256(), Counter(dict.fromkeys((*splits, *kinds), 0)), {}
     with contextlib.ExitStack() as stack:
         tables = {}
-        for split in SPLITS:
+        for split in splits:
             (folder / split).mkdir()
             tables[split] = stack.enter_context((folder / split / "metadata.jsonl").open("w", encoding="utf-8"))
         for row, picture in zip(rows, pictures, strict=True):
             name, literal, kind = (row.metadata[column] for column in ("file_name", "literal", "kind"))
             if isinstance(picture, str):
-                refused[literal or name] = picture
+                refused[literal or row.metadata.get("word") or name] = picture
                 continue
             (folder / row.split / name).write_bytes(picture)
             tables[row.split].write(json_line(row.metadata))

@@ -10,6 +10,8 @@ from typing import Any
 from errors import UserError
 from kanjidic import Language
 
+_PLANS_ALONE = "given without --names, --preview and --limit"
+
 
 @dataclass(frozen=True)
 class Options:
@@ -34,6 +36,10 @@ class Options:
     primary school or newspapers, twice for another of everyday use; 3 leaves out those of one or two rare kanji"""
     seed: int = 0
     """of the composed characters"""
+    names: Path | None = None
+    """add characters for the words of a file of plans to the train split; without a FILE: dataExtraction/names.jsonl"""
+    plans: Path | None = None
+    """compose the characters of a file of plans, and nothing else, into an --output of their own"""
     workers: int = len(os.sched_getaffinity(0))
     """processes that draw, 1 or more; the dataset does not depend on it"""
     limit: int | None = None
@@ -53,13 +59,21 @@ class Options:
             ("workers", self.workers >= 1, "1 or more"),
             ("limit", self.limit is None or self.limit >= 1, "1 or more"),
             ("output", bool(self.output.resolve().name), "a folder that can be made"),
+            ("plans", not (self.plans and (self.names or self.preview or self.limit)), _PLANS_ALONE),
+            ("plans", not (self.plans and self.output == Options.output), "given with an --output of its own"),
         ):
             if not fits:
                 raise UserError(f"--{name} {getattr(self, name)}: must be {wanted}")
 
-    def manifest_options(self) -> dict[str, Any]:
-        """The options that decide the dataset's bytes, for the manifest."""
+    def manifest_options(self, plans_sha256: str | None = None) -> dict[str, Any]:
+        """The options that decide the dataset's bytes, for the manifest.
+
+        `plans_sha256` is that of the file of --plans or --names, where there is one.
+        """
         ours = asdict(self)
+        if self.plans:
+            return {key: ours[key] for key in ("language", "size", "stroke_width")} | {"plans_sha256": plans_sha256}
         decided = {key: ours[key] for key in ("language", "size", "stroke_width", "compose", "seed", "limit")}
         # Not named at its default, so that a dataset made before there was this option is still up to date.
-        return decided | ({"least_common": self.least_common} if self.least_common else {})
+        decided |= {"least_common": self.least_common} if self.least_common else {}
+        return decided | ({"names_sha256": plans_sha256} if self.names else {})

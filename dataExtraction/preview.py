@@ -12,14 +12,14 @@ from files import replacing
 from render import InkError, Pen, draw
 from rows import Row
 
-_COLUMNS, _LINES = 10, 6  # of pictures; the upper half real kanji, the lower composed characters
+_COLUMNS, _LINES = 10, 6  # of pictures; as many real kanji as composed characters
 _CELL, _GLYPH, _MARGIN = 132, 96, 6  # px
 _FONT = 11  # px
 
 
 def choose(rows: list[Row]) -> list[Row]:
-    """Evenly spaced rows, half of them composed where there are any."""
-    groups = [[row for row in rows if row.metadata["kind"] == kind] for kind in ("real", "composed")]
+    """Evenly spaced rows, as many of each kind that there is."""
+    groups = [[row for row in rows if row.metadata["kind"] == kind] for kind in ("real", "composed", "named")]
     groups = [group for group in groups if group]
     chosen = []
     for group in groups:

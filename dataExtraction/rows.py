@@ -1,18 +1,23 @@
-"""Kanji and composed characters -> the rows of the dataset."""
+"""Kanji, composed and named characters -> the rows of the dataset."""
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from arrangements import ARRANGEMENTS
 from captions import names_of
 from compose import ComposedCharacter
+from compose_plans import NamedCharacter
 from held_out import is_held_out
 from kanjidic import Kanji, Language
 from kanjivg_reader import Component, Glyph, is_kanji
 from svg_paths import Stroke
+
+_MAX_SLUG = 40  # letters of a word in its picture's file name
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,24 @@ def composed_row(character: ComposedCharacter) -> Row:
         "ids": character.ids,
     }
     return Row("train", metadata, character.strokes)
+
+
+def named_row(named: NamedCharacter) -> Row:
+    """The row of a character composed for a word: that of a composed one, and which word."""
+    row = composed_row(named.character)
+    ours = {"file_name": f"{_named_stem(named.word)}.png", "kind": "named", "word": named.word}
+    return replace(row, metadata=row.metadata | ours)
+
+
+def without_word(row: Row) -> Row:
+    """The row of another character in a dataset that has named ones: every row of a table has the same columns."""
+    return replace(row, metadata=row.metadata | {"word": ""})
+
+
+def _named_stem(word: str) -> str:
+    """A file name for a word: unique and stable, such as n_washing-machine_0c5c9a4e2f0b."""
+    slug = re.sub("[^a-z0-9]+", "-", word.lower())[:_MAX_SLUG].strip("-")
+    return "_".join(filter(None, ("n", slug, hashlib.sha256(word.encode()).hexdigest()[:12])))
 
 
 def held_out_pair_row(character: ComposedCharacter) -> dict[str, Any]:

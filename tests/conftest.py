@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
+
+tqdm.monitor_interval = 0  # no thread of its own: a test may fork, and a lock that another thread holds stays locked
 
 # The folders in the order of the floors that they test: what fails first is nearest to the cause.
 FLOORS = ("data_extraction", "common", "models", "dataset", "planner", "recogniser", "generation", "trainer", "scoring",

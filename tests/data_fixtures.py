@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import functools
 import gzip
+import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import sources
 
 WORDS = {"水": "water", "馬": "horse", "木": "tree", "火": "fire", "人": "person", "月": "moon", "山": "mountain"}
 WORDS |= {"口": "mouth", "心": "heart", "手": "hand", "日": "day", "土": "soil", "女": "woman", "目": "eye"}
 FEW = "一二三人口女子山川木水火日月目心手土王玉生石竹米糸耳花草虫見言貝赤足車金雨青音海池明林森休体"
+
+SEAHORSE = (("水", "water", "left"), ("馬", "horse", "right"))  # of no kanji, and they fit
 
 
 def word(literal: str) -> str:
@@ -72,3 +76,25 @@ def write_kanjivg(folder: Path, literals: Iterable[str]) -> Path:
 def tree(folder: Path) -> dict[str, bytes]:
     """Every file below a folder, by its path there."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def plan(word: object, components: Iterable[tuple[str, str, str]] = SEAHORSE, **more: object) -> dict[str, Any]:
+    """A plan for a word, as a file of plans has it; `components` are form, name and slot."""
+    keys = ("form", "name", "slot")
+    return {"word": word, "components": [dict(zip(keys, one, strict=True)) for one in components], **more}
+
+
+def parts(row: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """The components of a row of the dataset, as `plan` takes them."""
+    return [(part["original"], part["meaning"], part["position"]) for part in row["components"]]
+
+
+def write_plans(path: Path, plans: Iterable[dict[str, Any]]) -> Path:
+    """Write a file of plans."""
+    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in plans), encoding="utf-8")
+    return path
+
+
+def table(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file of JSON lines."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -1,10 +1,12 @@
-"""A blind test: one page of glyphs, half rare real kanji, half invented, for a reader to tell apart.
+"""A blind test: one page on which a reader tells real kanji from invented, and then says what invented ones mean.
 
     python training/blind_test.py --model tiny --output blind_test.html
 
-The page opens offline. The reader marks each glyph real or invented; the page then tells the accuracy with its 95 %
-interval (half right is what guessing gives, and what a perfect inventor would reach) and saves the answers as JSON,
-with the command that draws each invented one again.
+The page opens offline. In the first round the reader marks each glyph real or invented; half right is what guessing
+gives, and what a perfect inventor would reach. The second shows other invented characters, one after another, each with
+four names of the modern world, and asks which it means; a quarter right is what guessing gives. The page then tells the
+accuracy of each round with its 95 % interval and saves the answers as JSON, with the command that draws each invented
+one again.
 The real ones are held-out kanji without a school grade and outside the 2,501 most frequent, and they go once through
 the model's autoencoder: only the shape can tell, not the texture of the drawing.
 """
@@ -29,10 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = parse(BlindTestConfig, arguments, __doc__, program="blind_test.py")
 
     def work(_stop: StopSignals) -> None:
-        glyphs = collect(config)
+        test = collect(config)
         config.output.parent.mkdir(parents=True, exist_ok=True)
-        write_text(config.output, page(glyphs, config))
-        print(f"page: {config.output} ({config.count} glyphs; open it in a browser, no network is needed)")
+        write_text(config.output, page(test, config))
+        print(f"page: {config.output} ({config.count} glyphs, {config.meanings} meanings; open it in a browser, no "
+              "network is needed)")
 
     return run(work, when_stopped="nothing was written")
 

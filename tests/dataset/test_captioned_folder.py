@@ -56,6 +56,15 @@ def test_a_row_says_whether_it_is_a_models_own_sample_and_a_negative_one(
     assert {(row.is_own_sample, row.is_negative) for row in read(data)} == {(is_own_sample, is_negative)}
 
 
+@pytest.mark.parametrize(("kind", "is_composed"), [("composed", True), ("named", True), ("real", False), (None, False)])
+def test_a_character_composed_for_a_word_is_a_composed_one(kind: str | None, is_composed: bool, data: Path) -> None:
+    components = [{"element": "舟", "meaning": "boat"}, {"element": "氵", "original": "水", "meaning": "water"}]
+    rewrite(data, lambda entries: [entry.update(kind=kind, components=components) for entry in entries])
+    row = read(data)[0]
+    assert row.is_composed is is_composed
+    assert row.component_names == (("boat", "water") if is_composed else ())
+
+
 def test_a_set_of_the_kinds_of_before_keeps_its_metadata_and_so_its_hash(data: Path) -> None:
     rewrite(data, lambda entries: [entry.update(kind=kind) for entry, kind in zip(entries, ["drawn", "rejected"] * 4,
                                                                                   strict=True)])

@@ -11,7 +11,8 @@ from plan_fixtures import rows
 
 
 def test_composed_rows_make_up_their_fraction_and_frequent_kanji_weigh_more() -> None:
-    several = [*rows(10, strokes=None, kind="real"), *rows(30, strokes=None, kind="composed")]
+    several = [*rows(10, strokes=None, kind="real"), *rows(20, strokes=None, kind="composed"),
+               *rows(10, strokes=None, kind="named")]
     weights = row_weights(several, composed_fraction=0.25, frequent_kanji_weight=3.0)
     assert weights[10:].sum() / weights.sum() == pytest.approx(0.25)
     graded = [row for grade in (None, 8, 4, 2, 1) for row in rows(1, strokes=None, grade=grade)]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+COMPOSED_KINDS = ("composed", "named")  # named: composed for a word, which is a caption of it too
 SAMPLED, NEGATIVE = "sampled", "negative"  # the kinds of a model's own samples: to learn from, and negative ones
 EARLIER_KINDS = {"drawn": SAMPLED, "rejected": NEGATIVE}  # older sets'; their metadata are hashed as they are
 
@@ -29,14 +30,14 @@ class Row:
 
     @property
     def kind(self) -> str | None:
-        """`real`, `composed`, SAMPLED or NEGATIVE, where the set says it; the kinds of older sets by today's names."""
+        """`real`, one of COMPOSED_KINDS, SAMPLED or NEGATIVE, where the set says it; older sets' by today's names."""
         kind = self.metadata.get("kind")
         return EARLIER_KINDS.get(kind, kind) if isinstance(kind, str) else None
 
     @property
     def is_composed(self) -> bool:
         """Whether it was composed of the components of real characters."""
-        return self.kind == "composed"
+        return self.kind in COMPOSED_KINDS
 
     @property
     def is_own_sample(self) -> bool:

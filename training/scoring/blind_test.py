@@ -1,11 +1,11 @@
-"""The glyphs of a blind test and its page."""
+"""The two rounds of a blind test and its page: real or invented, and what an invented character means."""
 
 from __future__ import annotations
 
 import base64
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,25 +14,27 @@ import torch
 from PIL import Image
 
 from common.device import choose_device
+from common.errors import UserError
 from common.paths import shown_name
 from common.quiet import known_noise_off
 from common.settings import setting
 from dataset.captioned_folder import DatasetError, read_dataset
 from dataset.images import load_image
 from dataset.rows import Row
-from generation.best_of import choose, draw_candidates
+from generation.best_of import Candidate, choose, draw_candidates
 from generation.output import redraw_command
 from generation.request import ImageRequest, read_requests
 from generation.settings import GenerateConfig, SamplingSettings
 from models.pipelines import load_model
 from recogniser.judge import JUDGE, Judge
 from scoring import pages
-from scoring.prompt_sets import pair_prompts, wild_prompts
+from scoring.prompt_sets import WILD_FILE, pair_prompts, wild_prompts
 
 with known_noise_off():
     from diffusers import StableDiffusionPipeline
 
 TEMPLATE = "blind_test.html"
+OPTIONS = 4  # words to choose from in the second round, so that guessing is right in one of four
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,14 +46,16 @@ class BlindTestConfig(SamplingSettings):
     output: Path = Path("blind_test.html")
     """The page to write."""
     count: int = setting(40, at_least=2, multiple_of=2)
-    """Glyphs on the page, an even number; half of them are real."""
+    """Glyphs of the first round, an even number; half of them are real."""
+    meanings: int = setting(20, at_least=0)
+    """Invented characters whose meaning the second round asks for, up to a quarter of wild.txt; 0 leaves it out."""
     best_of: int = setting(1, at_least=1)
     """Draw so many for each invented glyph and show the judge's choice; the page says so."""
 
 
 @dataclass(frozen=True)
 class Glyph:
-    """One glyph of the test: its image, and which kanji it is or which request it was drawn for."""
+    """One glyph of the first round: its image, and which kanji it is or which request it was drawn for."""
 
     image: Image.Image
     literal: str | None = None
@@ -61,19 +65,44 @@ class Glyph:
         """What the page and the saved answers say of it in the end."""
         if self.request is None:
             return {"real": True, "literal": self.literal}
-        return {"real": False, "words": self.request.words, "seed": self.request.seed,
-                "command": redraw_command(self.request, config)}
+        return {"real": False, **_origin(self.request, config)}
 
 
-def collect(config: BlindTestConfig) -> list[Glyph]:
-    """The glyphs in the order in which they are shown, a function of the seed."""
+@dataclass(frozen=True)
+class Question:
+    """One character of the second round: its image, the request it was drawn for, and the words to choose from."""
+
+    image: Image.Image
+    request: ImageRequest
+    options: tuple[str, ...]
+
+    def truth(self, config: BlindTestConfig) -> dict[str, Any]:
+        """What is asked, and what the page and the saved answers say of it in the end."""
+        return {**_origin(self.request, config), "options": self.options}
+
+
+@dataclass(frozen=True)
+class BlindTest:
+    """Both rounds, each in the order in which it is shown."""
+
+    glyphs: list[Glyph]
+    questions: list[Question]
+
+
+def collect(config: BlindTestConfig) -> BlindTest:
+    """Both rounds, a function of the seed; the number of questions changes nothing of the first."""
     rows = rare_rows(read_dataset(config.train_data_dir, "test"), config.count // 2, config.seed)
-    requests = read_requests(GenerateConfig.like(config, choose_prompts(config)))
+    prompts = choose_prompts(config)
+    meant = choose_meanings(config, shown=prompts)
     device = choose_device(config.device)
     pipeline = load_model(config.model, config.revision).to(device)
-    glyphs = [*_real(pipeline, rows, device), *_invented(pipeline, requests, config)]
+    judge = Judge.load(JUDGE, None) if config.best_of > 1 else None
+    glyphs = [*_real(pipeline, rows, device),
+              *(Glyph(one.image, request=one.request) for one in _invented(pipeline, prompts, config, judge))]
     random.Random(config.seed).shuffle(glyphs)
-    return glyphs
+    drawn = _invented(pipeline, list(meant), config, judge)
+    return BlindTest(glyphs, [Question(one.image, one.request, options)
+                              for one, options in zip(drawn, meant.values(), strict=True)])
 
 
 def rare_rows(held_out: Sequence[Row], count: int, seed: int) -> list[Row]:
@@ -95,14 +124,40 @@ def choose_prompts(config: BlindTestConfig) -> list[str]:
     return [prompt.text for prompt in prompts]
 
 
-def page(glyphs: Sequence[Glyph], config: BlindTestConfig) -> str:
+def choose_meanings(config: BlindTestConfig, shown: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """The words that the second round asks for, none of them `shown` in the first, each with its options in order.
+
+    No word is an option twice, so that no answer tells anything of another. Raises UserError where there are too few.
+    """
+    words = [prompt.text for prompt in wild_prompts(None)]
+    fresh = [word for word in words if word not in shown]
+    most = min(len(fresh), len(words) // OPTIONS)
+    if config.meanings > most:
+        raise UserError(f"--meanings {config.meanings}: at most {most} beside a first round of {config.count}, with "
+                        f"{OPTIONS} words each of the {len(words)} in {WILD_FILE.name}")
+    rng = random.Random(config.seed)
+    right = rng.sample(fresh, config.meanings)
+    others = rng.sample([word for word in words if word not in right], (OPTIONS - 1) * config.meanings)
+    options = [[word, *others[index::config.meanings]] for index, word in enumerate(right)]
+    return {word: tuple(rng.sample(four, len(four))) for word, four in zip(right, options, strict=True)}
+
+
+def page(test: BlindTest, config: BlindTestConfig) -> str:
     """The page's HTML. The truth lies in it in base64, so that a glance at its source tells nothing."""
-    truth = json.dumps([glyph.truth(config) for glyph in glyphs])
+    truth = json.dumps({"glyphs": [glyph.truth(config) for glyph in test.glyphs],
+                        "meanings": [question.truth(config) for question in test.questions]})
     settings = {"model": shown_name(config.model), "seed": config.seed, "best_of": config.best_of,
                 "steps": config.steps, "guidance_scale": config.guidance_scale,
                 "guided_fraction": config.guided_fraction}
-    return pages.render(TEMPLATE, images=[pages.data_url(glyph.image) for glyph in glyphs],
-                        data={"truth": base64.b64encode(truth.encode()).decode(), "settings": settings})
+    return pages.render(TEMPLATE, glyphs=[pages.data_url(glyph.image) for glyph in test.glyphs],
+                        questions=[pages.data_url(question.image) for question in test.questions],
+                        data={"truth": base64.b64encode(truth.encode()).decode(), "options": OPTIONS,
+                              "settings": settings})
+
+
+def _origin(request: ImageRequest, config: BlindTestConfig) -> dict[str, Any]:
+    """What an invented character was drawn for, and the command that draws it again."""
+    return {"words": request.words, "seed": request.seed, "command": redraw_command(request, config)}
 
 
 @torch.no_grad()
@@ -118,10 +173,11 @@ def _real(pipeline: StableDiffusionPipeline, rows: Sequence[Row], device: torch.
     return glyphs
 
 
-def _invented(pipeline: StableDiffusionPipeline, requests: Sequence[ImageRequest],
-              config: BlindTestConfig) -> list[Glyph]:
-    """An image for each request, the judge's choice where there are several."""
-    judge = Judge.load(JUDGE, None) if config.best_of > 1 else None
-    chosen = [choose(candidates, judge)
-              for candidates in draw_candidates(pipeline, requests, config, config.best_of)]
-    return [Glyph(one.image, request=one.request) for one in chosen]
+def _invented(pipeline: StableDiffusionPipeline, prompts: Sequence[str], config: BlindTestConfig,
+              judge: Judge | None) -> list[Candidate]:
+    """An image for each prompt, the judge's choice where there are several."""
+    if not prompts:
+        return []
+    requests = read_requests(GenerateConfig.like(config, prompts))
+    return [choose(candidates, judge)
+            for candidates in draw_candidates(pipeline, requests, config, config.best_of)]
