@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from common.paths import TRAINING_DIR
-from dataset.rows import Row
+from dataset.rows import Row, form_of
 from planner.wordnet import WordNet
 
 PROMPTS = TRAINING_DIR / "prompts"
@@ -41,9 +42,17 @@ def _prompt_lines(path: Path) -> list[str]:
     return [line for line in path.read_text(encoding="utf8").splitlines() if line.strip() and not line.startswith("#")]
 
 
-def _pair_prompts(folder: Path) -> Iterable[str]:
+def held_out_pair_forms(folder: Path) -> frozenset[str]:
+    """The two meaning forms of each held-out pair of a dataset folder, in code point order, joined."""
+    return frozenset("".join(sorted({form_of(one) for one in row["components"]})) for row in _pair_rows(folder))
+
+
+def _pair_prompts(folder: Path) -> set[str]:
+    return {caption.lower() for row in _pair_rows(folder) for caption in [row["text"], *row.get("captions", ())]}
+
+
+def _pair_rows(folder: Path) -> list[dict[str, Any]]:
     path = folder / "heldout_pairs.jsonl"
     if not path.is_file():
-        return set()
-    rows = [json.loads(line) for line in path.read_text(encoding="utf8").splitlines() if line.strip()]
-    return {caption.lower() for row in rows for caption in [row["text"], *row.get("captions", ())]}
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf8").splitlines() if line.strip()]

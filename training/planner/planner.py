@@ -15,7 +15,7 @@ import torch
 
 from common.errors import UserError
 from common.paths import TRAINING_DIR
-from planner.arrange import Arrangement, best_arrangement, plan_of, ranked_pairs, strokes_in
+from planner.arrange import best_arrangement, plan_of, ranked_pairs, strokes_in
 from planner.components import Components
 from planner.network import PlannerNetwork, load_planner
 from planner.plan import Plan, PlannedComponent
@@ -129,7 +129,7 @@ class Planner:
 
     def _of_network(self, words: str, text: str, count: int) -> list[Plan]:
         scores = self.scores([text])[0]
-        confidences = self._confidences(scores)
+        confidences = self.confidences(scores)
         if max(confidences) < self.metadata["min_confidence"]:
             return []
         plans = []
@@ -138,11 +138,6 @@ class Planner:
             if len(plans) == count:
                 break
         return plans
-
-    def arrange(self, words: str, scores: torch.Tensor) -> tuple[Arrangement, list[float]] | None:
-        """The best arrangement for scores (components,), and the confidence of each component; None without a pair."""
-        best = next(ranked_pairs(self.components, scores.tolist(), self.likeness()), None)
-        return None if best is None else (best[1], self._confidences(scores))
 
     def likeness(self) -> list[list[float]]:
         """How alike the components' first names are, cosines (N, N)."""
@@ -153,7 +148,8 @@ class Planner:
             self._likeness = (names @ names.T).tolist()
         return self._likeness
 
-    def _confidences(self, scores: torch.Tensor) -> list[float]:
+    def confidences(self, scores: torch.Tensor) -> list[float]:
+        """How sure each component of scores (components,) is to fit, 0 to 1."""
         slope, offset = self.metadata["confidence"]
         return torch.sigmoid(slope * scores + offset).tolist()
 
