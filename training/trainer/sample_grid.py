@@ -42,7 +42,7 @@ class SampleGrid:
         return captioned_grid(self.images(unet, on_step), self.config.validation_prompts)
 
     def images(self, unet: UNet2DConditionModel, on_step: Callable[[], None]) -> list[Image.Image]:
-        """An image for each prompt, that which generate.py draws of it with seed 0; `on_step` may raise to stop."""
+        """An image for each prompt, that which generate.py --plan off draws of it; `on_step` may raise to stop."""
         config, images = self.config, []
         self.pipeline.unet = unet
         self.pipeline.vae.to(self.accelerator.device)
