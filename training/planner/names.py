@@ -23,7 +23,9 @@ from planner.text import SentenceEncoder
 from planner.training import TAUGHT_SCALE, NounTexts, taught_scores
 from planner.wordnet import Synset, WordNet, find_wordnet
 
-MAX_SHARED = 2  # words that may have the same two components: a bicycle and a car are not one thing
+MAX_SHARED = 4  # words that may have the same two components: a bicycle and a car are not one thing
+MIN_CONFIDENCE = 0.25  # mean of a plan's two, below which a word is left out: nothing is known that would fit it
+CONSIDERED = 3  # times as many words as are asked for are planned, so that enough are left
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,12 @@ def write_names(config: NamesConfig, stop: StopSignals) -> dict[str, Any]:
     excluded = excluded_words(config.train_data_dir, held_out, wordnet)
     everything = wordnet.names_of_things()
     encoded = NounTexts.encode(everything, wordnet, SentenceEncoder(), config.work_dir, stop)
-    chosen = familiar(everything, wordnet, excluded | planner.components.meanings.keys(), config.count)
+    chosen = familiar(everything, wordnet, excluded | planner.components.meanings.keys(), CONSIDERED * config.count)
     nouns = [everything[number] for number in chosen]
     scores = taught_scores(planner.network, planner.components, nouns, encoded.of(chosen), wordnet) * TAUGHT_SCALE
     forbidden = held_out_pair_forms(config.train_data_dir)
-    rows = list(plan_rows(planner, nouns, scores - planner.network.balance, forbidden))
+    rows = [row for row in plan_rows(planner, nouns, scores - planner.network.balance, forbidden)
+            if row["confidence"] >= MIN_CONFIDENCE][:config.count]
     write_text(config.output, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     forms = Counter(one["form"] for row in rows for one in row["components"])
     return {"words": len(rows), "plans": len({frozenset(one["form"] for one in row["components"]) for row in rows}),
@@ -72,7 +75,7 @@ def write_names(config: NamesConfig, stop: StopSignals) -> dict[str, Any]:
 
 def familiar(nouns: Sequence[Synset], wordnet: WordNet, excluded: frozenset[str] | set[str],
              count: int) -> list[int]:
-    """The indices of at most `count` nouns, each of its word's commonest sense, no two of the same word.
+    """The indices of at most `count` nouns, the most familiar first, each of its word's commonest sense.
 
     Left out: excluded words (lower case, any word of the synset), slurs and obscenities. By frequency in WordNet's
     tagged texts; of words that are not in these, particular people and places first.
@@ -84,7 +87,7 @@ def familiar(nouns: Sequence[Synset], wordnet: WordNet, excluded: frozenset[str]
                 or not excluded.isdisjoint(other.lower() for other in noun.words)):
             continue
         found.setdefault(word, ((-wordnet.counts.get(word, 0), not noun.is_instance, number), number))
-    return sorted(number for _, number in sorted(found.values())[:count])
+    return [number for _, number in sorted(found.values())[:count]]
 
 
 def plan_rows(planner: Planner, nouns: Sequence[Synset], scores: torch.Tensor,
