@@ -139,9 +139,11 @@ def _be_the_child(work: Callable[[], object], output: Path, timeout_s: int) -> N
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(status)  # whatever happens, or there would be two of the test's process
 
 
 def command_line(config: TrainConfig) -> list[str]:

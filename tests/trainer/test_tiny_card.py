@@ -20,7 +20,7 @@ import generate
 from common.paths import TINY_DIR
 from generation.settings import GenerateConfig
 from recogniser.training import RecogniserConfig
-from scoring.benchmark import EvaluateConfig
+from scoring.config import EvaluateConfig
 from scoring.self_training import SelfTrainingConfig
 from snippet_fixtures import images_of, python_blocks, shell_blocks
 from trainer.base_recipe import BaseConfig

@@ -49,7 +49,7 @@ def test_the_embedded_base_is_fine_tuned_and_drawn_from(kanji, tmp_path):
     run("training/generate.py", "Buzz Aldrin", "Full Moon", "--model", tmp_path / "run", "--output", tmp_path / "drawn",
         "--steps", 2)
     facts = json.loads((tmp_path / "drawn/buzz-aldrin-0.json").read_text(encoding="utf8"))
-    assert (facts["prompt"], facts["seed"]) == ("Buzz Aldrin", 0)
+    assert (facts["words"], facts["seed"]) == ("Buzz Aldrin", 0)
     assert Image.open(tmp_path / "drawn/full-moon-0.png").size == (128, 128)
     assert (tmp_path / "drawn/collated_examples.png").exists()
 

@@ -26,7 +26,9 @@ from generation.settings import GenerateConfig
 from models.pipelines import load_model
 from models.tiny import save_untrained
 from scoring.ablation_table import table
-from scoring.benchmark import Benchmark, EvaluateConfig, Sampler, prepare, score
+from scoring.benchmark import Benchmark, prepare
+from scoring.config import EvaluateConfig
+from scoring.evaluation import Sampler, score
 from scoring.report import Report, as_json_text, shown_settings
 from trainer.base_recipe import BaseConfig
 from trainer.config import EXAMPLE_PROMPTS, TrainConfig, result_settings
@@ -172,8 +174,8 @@ def benchmark_settings(config: AblationConfig, arm: TrainConfig | None = None) -
     taught = arm is None or arm.stroke_tag_fraction > 0.0
     return EvaluateConfig(
         model="" if arm is None else str(arm.output_dir), train_data_dir=config.train_data_dir, known=0,
-        heldout=config.heldout, pairs=config.pairs, wild=config.wild, budget=config.budget if taught else 0,
-        device=config.device, seed=config.seed)
+        heldout=config.heldout, pairs=config.pairs, wild=config.wild, budget=config.budget if taught else 0, plans=0,
+        plan="off", guess=False, device=config.device, seed=config.seed)
 
 
 def score_arm(arm: TrainConfig, config: AblationConfig, benchmark: Benchmark) -> Report:
@@ -257,8 +259,7 @@ def _link(source: Path, target: Path) -> None:
 
 def _examples(arm: TrainConfig, config: AblationConfig) -> GenerateConfig:
     return GenerateConfig(prompts=EXAMPLE_PROMPTS, model=str(arm.output_dir), output=arm.output_dir / "examples",
-                          plan="off",  # what each arm makes of the words itself
-                          seed=config.seed, device=config.device)
+                          seed=config.seed, device=config.device, plan="off")
 
 
 def _example_files(arm: TrainConfig, config: AblationConfig) -> list[Path]:

@@ -26,9 +26,10 @@ from generation.output import redraw_command
 from generation.request import ImageRequest, read_requests
 from generation.settings import GenerateConfig, SamplingSettings
 from models.pipelines import load_model
+from planner.exclusions import WILD
 from recogniser.judge import JUDGE, Judge
 from scoring import pages
-from scoring.prompt_sets import WILD_FILE, pair_prompts, wild_prompts
+from scoring.prompt_sets import pair_prompts, wild_prompts
 
 with known_noise_off():
     from diffusers import StableDiffusionPipeline
@@ -134,7 +135,7 @@ def choose_meanings(config: BlindTestConfig, shown: Collection[str]) -> dict[str
     most = min(len(fresh), len(words) // OPTIONS)
     if config.meanings > most:
         raise UserError(f"--meanings {config.meanings}: at most {most} beside a first round of {config.count}, with "
-                        f"{OPTIONS} words each of the {len(words)} in {WILD_FILE.name}")
+                        f"{OPTIONS} words each of the {len(words)} in {WILD.name}")
     rng = random.Random(config.seed)
     right = rng.sample(fresh, config.meanings)
     others = rng.sample([word for word in words if word not in right], (OPTIONS - 1) * config.meanings)
