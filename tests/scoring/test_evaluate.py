@@ -167,18 +167,18 @@ def test_the_best_is_chosen_among_the_candidates_of_generate_py(kanji, base, tmp
         return sample_images(sampler, prompts, bar)
 
     monkeypatch.setattr(evaluation.Sampler, "sample", keep)
-    flags = ["--known", "0", "--heldout", "0", "--pairs", "0", "--budget", "0", "--plans", "0", "--best_of", "3",
+    flags = ["--known", "0", "--heldout", "0", "--pairs", "0", "--budget", "0", "--plans", "0", "--best_of", "8",
              "--seed", "5", "--no_guess"]
     assert evaluate_command.main(command(kanji, base, tmp_path / "report", *flags)) == 0
     (request,) = read_requests(GenerateConfig(prompts=("Ferrari",), seed=5))
     wild, planned_wild, best, planned_best = asked
     assert wild == [("Ferrari", seed) for seed in (5, 6, 7, 8)]
-    assert best == [("Ferrari", request.candidate(number).seed) for number in range(3)]
+    assert best == [("Ferrari", request.candidate(number).seed) for number in range(8)]
     config = GenerateConfig(prompts=("Ferrari",), plan="on")
     (request,) = planning.plan_requests(read_requests(config), Planner.load(planner, None), config)
-    first, second, third = (request.candidate(number).prompt for number in range(3))
-    assert [prompt for prompt, _ in planned_wild] == [first] * 4 and first != "Ferrari"
-    assert [prompt for prompt, _ in planned_best] == [first, second, third] and third != first
+    candidates = [request.candidate(number).prompt for number in range(8)]
+    assert [prompt for prompt, _ in planned_wild] == candidates[:1] * 4 and candidates[0] != "Ferrari"
+    assert [prompt for prompt, _ in planned_best] == candidates and len(set(candidates)) > 1
 
 
 def test_known_prompts_are_meanings_of_everyday_training_kanji_and_know_all_kanji_of_that_meaning(kanji):

@@ -64,7 +64,7 @@ def best_candidate(read: Sequence[Candidate], judge: Judge) -> Candidate:
     request = read[0].request
     kept = _most(read, lambda candidate: found_fraction(candidate.request.plan, candidate.reading))
     if request.strokes is None:
-        plans = list(dict.fromkeys(candidate.request.plan for candidate in read))  # the best plan's come first
+        plans = [request.plan, *request.other_plans]
         kept = _most(kept, lambda candidate: candidate.reading.is_well_formed)
         kept = _most(kept, lambda candidate: -plans.index(candidate.request.plan))
     return kept[judge.best([candidate.reading for candidate in kept], request.strokes)]

@@ -133,7 +133,8 @@ def score_composed(samples: Mapping[str, Sequence[ScoredSample]], benchmark: Ben
 def _candidate(prompt: Prompt, seed: int, number: int) -> tuple[Prompt, int]:
     """The prompt and seed of a candidate of the image of a prompt and seed, which may have another of its plans."""
     request = prompt.request(seed).candidate(number)
-    return replace(prompt, plans=(request.plan,) if request.plan else ()), request.seed
+    others = tuple(plan for plan in prompt.plans if plan != request.plan)
+    return replace(prompt, plans=(request.plan, *others) if request.plan else ()), request.seed
 
 
 def _best(samples: Sequence[ScoredSample], judge: Judge) -> ScoredSample:
