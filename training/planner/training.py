@@ -76,7 +76,6 @@ def train_planner(config: PlannerConfig, stop: StopSignals) -> dict[str, Any]:
     wordnet = WordNet.read(find_wordnet(config.wordnet, config.output_dir))
     excluded = excluded_words(config.train_data_dir, held_out, wordnet)
     components = collect_components(rows, held_out, config.min_uses)
-    components = _without(components, excluded)
     encoder = SentenceEncoder()
     network = PlannerNetwork(components.names, TermWeights())
     with torch.no_grad():
@@ -244,13 +243,6 @@ def _logistic(pairs: Sequence[tuple[float, bool]], steps: int = 200) -> tuple[fl
         hessian = x.T @ (x * (probability * (1.0 - probability))[:, None]) + 1e-3 * torch.eye(2, dtype=torch.float64)
         found += 0.5 * torch.linalg.solve(hessian, x.T @ (y - probability) - 1e-3 * found)
     return round(found[0].item(), 4), round(found[1].item(), 4)
-
-
-def _without(components: Components, excluded: frozenset[str]) -> Components:
-    """The table without meanings of kanji that are excluded words: no plan is looked up for what the score asks."""
-    meanings = {meaning: forms for meaning, forms in components.meanings.items() if meaning not in excluded}
-    return Components(components.forms, components.names, components.uses, components.slots, components.strokes,
-                      components.existing_pairs, meanings)
 
 
 def _start(layer: torch.nn.Linear, seed: int, bound: float) -> None:
