@@ -1,0 +1,103 @@
+"""The shipped planner and its file of names: what they plan, and what they know nothing of."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from planner.exclusions import DEVELOPMENT, PLANS, WILD, read_fitting, read_prompts
+from planner.plan import Plan
+from planner.planner import NAMES_FILE, PLANNER_WEIGHTS, Planner, PlannerError
+from recogniser.labels import SLOTS
+
+
+@pytest.fixture(scope="module")
+def planner() -> Planner:
+    return Planner.load()
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict]:
+    return [json.loads(line) for line in NAMES_FILE.read_text(encoding="utf8").splitlines()]
+
+
+def test_the_file_of_names_knows_nothing_of_what_the_score_asks(rows: list[dict]) -> None:
+    asked = {words.lower() for path in (WILD, PLANS, DEVELOPMENT) for words in read_prompts(path)}
+    assert len(asked) > 400 and len(rows) >= 10_000
+    assert not asked & {row["word"].lower() for row in rows}
+
+
+def test_names_have_two_components_of_the_planner_in_slots_that_go_together(planner: Planner, rows: list[dict]) -> None:
+    for row in rows:
+        first, second = row["components"]
+        assert {first["form"], second["form"]} <= set(planner.components.forms)
+        assert {first["slot"], second["slot"]} <= set(SLOTS)
+        assert not planner.components.exists(*(planner.components.index(one["form"]) for one in (first, second)))
+
+
+def test_names_are_kept_apart(rows: list[dict]) -> None:
+    plans = {frozenset(one["form"] for one in row["components"]) for row in rows}
+    assert len(plans) > len(rows) / 2
+    most = max(sum(form in plan for plan in plans) for form in {form for plan in plans for form in plan})
+    assert most < 0.1 * len(rows)
+
+
+def test_the_development_names_are_planned_better_than_shuffled_ones() -> None:
+    planner, names = Planner.load(names=None), read_fitting(DEVELOPMENT)
+    forms = [planner.plans(words)[0].forms for words, _ in names]
+    fitting = sum(bool(own & wanted) for own, (_, wanted) in zip(forms, names, strict=True)) / len(names)
+    others = names[7:] + names[:7]
+    shuffled = sum(bool(own & wanted) for own, (_, wanted) in zip(forms, others, strict=True)) / len(names)
+    assert fitting > 0.6 and shuffled < 0.15
+
+
+def test_the_meaning_of_a_kanji_is_that_kanji_unless_it_has_to_be_new(planner: Planner) -> None:
+    (plan,) = planner.plans("moon")
+    assert (plan.source, plan.prompt, plan.forms) == ("kanji", "moon", {"月"})
+    (new,) = planner.plans("moon", novel=True)
+    assert new.source != "kanji" and len(new.components) == 2
+
+
+def test_no_plan_is_the_pair_of_an_existing_kanji_and_further_plans_differ(planner: Planner) -> None:
+    for words in ("wind turbine", "Ferrari", "bicycle", "electric car"):
+        plans = planner.plans(words, count=4)
+        assert len({plan.forms for plan in plans}) == len(plans) == 4
+        for plan in plans:
+            assert not planner.components.exists(*(planner.components.index(one.form) for one in plan.components))
+
+
+def test_a_plan_says_its_reason_and_comes_back_from_json(planner: Planner) -> None:
+    plan = planner.given(["water", "boat"], "submarine")
+    assert plan.reason().startswith("submarine: ") and plan.strokes > 4
+    assert "舟 boat" in plan.reason() and "水 water" in plan.reason()
+    assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == Plan(
+        plan.words, plan.components, plan.strokes, plan.source)
+
+
+def test_too_few_strokes_give_the_plan_with_the_fewest(planner: Planner) -> None:
+    fewest = planner.plans("wind turbine", max_strokes=1)
+    assert len(fewest) == 1 and fewest[0].strokes <= planner.plans("wind turbine")[0].strokes
+
+
+@pytest.mark.parametrize("words", ["🙂", "山", "12", "…"])
+def test_of_what_is_no_english_word_nothing_is_planned(words: str, planner: Planner) -> None:
+    assert planner.plans(words) == []
+
+
+def test_components_that_do_not_exist_are_named_with_some_that_do(planner: Planner) -> None:
+    with pytest.raises(PlannerError, match=r"'boot'.*boat"):
+        planner.given(["boot", "water"])
+
+
+def test_a_planner_that_is_missing_or_broken_says_the_way_out(tmp_path) -> None:
+    with pytest.raises(PlannerError, match="--plan off"):
+        Planner.load(tmp_path)
+    for path in PLANNER_WEIGHTS.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes()[:100])
+    with pytest.raises(PlannerError, match="train_planner"):
+        Planner.load(tmp_path)
+
+
+def test_its_weights_are_small() -> None:
+    assert sum(path.stat().st_size for path in PLANNER_WEIGHTS.iterdir()) <= 2_000_000
