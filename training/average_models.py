@@ -16,16 +16,13 @@ import common.torch_environment  # noqa: F401 - before torch
 import sys
 from collections.abc import Sequence
 
-from common.command_line import parse, refuse, run
+from common.command_line import parse, run
 from common.stop_signals import StopSignals
 from trainer.export import AverageConfig, write_average
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Average and write; returns the exit status."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if any(argument.partition("=")[0] == "--share" for argument in arguments):
-        refuse("--share is called --fraction now")
     config = parse(AverageConfig, arguments, __doc__, program="average_models.py")
 
     def work(_stop: StopSignals) -> None:

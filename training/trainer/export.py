@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from common.errors import UserError
 from common.files import appearing
 from common.quiet import known_noise_off
+from common.settings import check_ranges, setting
 from generation.sampling import use_fast_sampler
 from models.averaging import average
 from models.pipelines import load_model, load_pipeline
@@ -91,15 +92,14 @@ class AverageConfig:
 
     models: Annotated[tuple[str, str], tyro.conf.Positional]
     """Two of: `tiny`, run folders, pipeline folders, hub ids."""
-    fraction: float = 0.5
+    fraction: float = setting(0.5, was="share", at_least=0, at_most=1)
     """The weight of the second one, 0 to 1."""
     output: Path = Path("runs/averaged")
     """The pipeline folder to write."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their ranges. Raises ValueError naming the flag."""
-        if not 0.0 <= self.fraction <= 1.0:
-            raise ValueError(f"--fraction {self.fraction}: must be between 0 and 1")
+        check_ranges(self)
 
 
 def write_average(config: AverageConfig) -> None:
