@@ -11,6 +11,11 @@ from typing import Any
 
 COMPOSED_KINDS = ("composed", "named")  # named: composed for a word, which is a caption of it too
 SAMPLED, NEGATIVE = "sampled", "negative"  # the kinds of a model's own samples: to learn from, and negative ones
+# Where a component stands, in words, by KanjiVG's position; of others the position says it.
+SLOT_WORDS = {
+    "whole": "whole", "tare": "hanging", "tarec": "under it", "nyo": "sweeping", "nyoc": "above it",
+    "kamae": "around", "kamaec": "inside",
+}  # fmt: skip
 EARLIER_KINDS = {"drawn": SAMPLED, "rejected": NEGATIVE}  # older sets'; their metadata are hashed as they are
 
 

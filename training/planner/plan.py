@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from dataset.rows import SLOT_WORDS
+
 Source = Literal["kanji", "names", "network", "given"]
-SLOT_WORDS = {"tare": "hanging", "tarec": "under it", "nyo": "sweeping", "nyoc": "above it", "kamae": "around",
-              "kamaec": "inside"}
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from common.device import autocast
 from common.files import replacing
+from common.schedules import cosine, warm_up
 from common.seeds import Purpose, generator
 from common.settings import check_ranges, setting
 from common.stop_signals import StopSignals
@@ -262,9 +263,7 @@ def _minimise(loss: Callable[[torch.Tensor], torch.Tensor], parameters: Any, cou
         for epoch in range(epochs):
             for batch in torch.randperm(count, generator=generator(seed, epoch, Purpose.CAPTIONS)).split(512):
                 if decays:
-                    done = bar.n / steps
-                    optimizer.param_groups[0]["lr"] = rate * min(1.0, (bar.n + 1) / 50) * 0.5 * (
-                        1.0 + math.cos(math.pi * done))
+                    optimizer.param_groups[0]["lr"] = rate * warm_up(bar.n, 50) * cosine(bar.n / steps)
                 value = loss(batch)
                 optimizer.zero_grad(set_to_none=True)
                 value.backward()

@@ -21,8 +21,9 @@ from PIL import Image
 from common.errors import UserError
 from common.files import sha256
 from common.paths import TRAINING_DIR
+from dataset.rows import SLOT_WORDS
 from recogniser.figures import Thresholds, run_network
-from recogniser.labels import SLOT_WORDS, SLOTS, Vocabulary
+from recogniser.labels import SLOTS, Vocabulary
 from recogniser.nearest_kanji import ReferenceKanji, load_references
 from recogniser.network import WEIGHTS, Recogniser, RecogniserError, load_recogniser, to_ink
 from recogniser.senses import asked_first

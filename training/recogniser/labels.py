@@ -19,10 +19,6 @@ SLOTS = (
     "whole", "left", "right", "top", "bottom", "tare", "tarec", "nyo", "nyoc", "kamae", "kamaec",
     "left/top", "left/bottom", "right/top", "right/bottom", "top/left", "top/right", "bottom/left", "bottom/right",
 )  # fmt: skip
-SLOT_WORDS = {
-    "whole": "whole", "tare": "hanging", "tarec": "under it", "nyo": "sweeping", "nyoc": "above it",
-    "kamae": "around", "kamaec": "inside",
-}  # fmt: skip
 NONE = 0  # the class "nothing stands in this slot"; component i of the vocabulary is class i + 1
 MAX_STROKES = 34  # the strokes of the densest character that is told apart; more count as this many
 MIN_USES = 2  # a component seen fewer times cannot be learned, unless it is also seen as a character of its own
