@@ -100,8 +100,11 @@ def _plan(line: bytes, number: int) -> Plan:
         raise _PlanError("not UTF-8") from None
     except (ValueError, RecursionError):
         raise _PlanError("not a whole JSON object (cut off?)") from None
-    _check_fields(said, "a plan", ("word", "components"), ("confidence",))
+    _check_fields(said, "a plan", ("word", "components"), ("also", "confidence"))
     _check_text(said, "word")
+    also = said.get("also", [])
+    if not isinstance(also, list) or not all(isinstance(word, str) for word in also):
+        raise _PlanError(f"also is {_shown(also)}, not a list of words")
     confidence = said.get("confidence", 0)
     if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 <= confidence <= 1:
         raise _PlanError(f"confidence is {_shown(confidence)}, not a number from 0 to 1")

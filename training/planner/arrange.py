@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+import torch
 
 from planner.components import ARRANGEMENTS, Components
 from planner.plan import Plan, PlannedComponent, Source
@@ -36,23 +38,57 @@ def best_arrangement(components: Components, one: int, other: int) -> Arrangemen
                key=lambda arrangement: arrangement.fit)
 
 
-def ranked_pairs(components: Components, scores: Sequence[float],
-                 likeness: Sequence[Sequence[float]] | None = None) -> Iterator[tuple[float, Arrangement]]:
-    """Pairs of the best components that are no existing kanji's, the best first, each with its worth.
+class PairTable:
+    """What two components are worth together, beside the sum of their scores; -inf for what is not to be planned.
 
-    scores: one a component; likeness: (N, N), of the components' names, cosines.
+    Not planned are the pairs of existing kanji and two of one name. What is worth less: two that seldom stand in slots
+    that go together, two whose names say one thing, and pairs that too many words would have (`penalties`).
     """
-    best = sorted(range(len(scores)), key=lambda index: -scores[index])[:CANDIDATES]
-    found = []
-    for one, other in itertools.combinations(best, 2):
-        if components.exists(one, other):
-            continue
-        arrangement = best_arrangement(components, one, other)
-        worth = scores[one] + scores[other] + FIT_WEIGHT * arrangement.fit
-        if likeness is not None:
-            worth -= ALIKE_WEIGHT * max(0.0, likeness[one][other] - ALIKE)
-        found.append((worth, arrangement))
-    yield from sorted(found, key=lambda pair: -pair[0])
+
+    def __init__(self, components: Components, likeness: torch.Tensor, penalties: Mapping[str, float]) -> None:
+        """likeness: cosines of the components' first names, (N, N); penalties: by two forms in code point order."""
+        count = len(components.forms)
+        fit = torch.full((count, count), -math.inf)
+        for slots in ARRANGEMENTS:
+            first, second = (torch.tensor([_log_probability(components, index, slot) for index in range(count)])
+                             for slot in slots)
+            both = first[:, None] + second
+            fit = torch.maximum(fit, torch.maximum(both, both.T))
+        self.components, self.worth = components, FIT_WEIGHT * fit - ALIKE_WEIGHT * (likeness - ALIKE).clamp_min(0.0)
+        index = {form: number for number, form in enumerate(components.forms)}
+        for pair, penalty in [*penalties.items(), *((pair, math.inf) for pair in components.existing_pairs)]:
+            if pair[0] in index and pair[1] in index:
+                self.add((index[pair[0]], index[pair[1]]), -penalty)
+        named: dict[str, list[int]] = {}
+        for number, names in enumerate(components.names):
+            named.setdefault(names[0], []).append(number)
+        for alike in named.values():
+            for pair in itertools.combinations_with_replacement(alike, 2):
+                self.add(pair, -math.inf)
+
+    def add(self, pair: tuple[int, int], worth: float) -> None:
+        """Make a pair worth so much more."""
+        for place in {pair, pair[::-1]}:
+            self.worth[place] += worth
+
+    def best(self, scores: torch.Tensor, candidates: int = CANDIDATES) -> tuple[torch.Tensor, torch.Tensor]:
+        """The pairs of the best components of scores (B, N), the best first: worths and indices, (B, P) and (B, P, 2).
+
+        P is the number of pairs of CANDIDATES components; pairs that are not to be planned come last, worth -inf.
+        """
+        values, indices = scores.topk(min(candidates, scores.shape[1]), dim=1)
+        first, second = torch.triu_indices(values.shape[1], values.shape[1], 1)
+        pairs = torch.stack([indices[:, first], indices[:, second]], dim=-1)
+        worth = values[:, first] + values[:, second] + self.worth[pairs[..., 0], pairs[..., 1]]
+        worth, order = worth.sort(dim=1, descending=True, stable=True)
+        return worth, pairs.gather(1, order[..., None].expand_as(pairs))
+
+    def ranked(self, scores: torch.Tensor) -> Iterator[Arrangement]:
+        """The pairs that are to be planned for scores (N,), the best first, each arranged."""
+        worth, pairs = self.best(scores[None])
+        for value, (one, other) in zip(worth[0].tolist(), pairs[0].tolist(), strict=True):
+            if value > -math.inf:
+                yield best_arrangement(self.components, one, other)
 
 
 def plan_of(words: str, components: Components, arrangement: Arrangement, confidences: Sequence[float],

@@ -14,7 +14,14 @@ import numpy as np
 from common.files import write_text
 from dataset.rows import Row, form_of
 
-MIN_USES = 10  # of a component in real train kanji: rarer ones are hardly drawn, and mean little to a reader
+# A component is planned if a reader knows it: as a kanji of everyday use that stands in real kanji here and there, or
+# as a radical that kanji are classified by, of more than two strokes.
+MIN_CHARACTERS = 40  # of the set, composed ones included, that show it: rarer ones are hardly drawn
+MIN_KANJI = 3  # real train kanji that a kanji of everyday use stands in
+MAX_GRADE, MAX_FREQUENCY = 8, 2000  # KANJIDIC2's grade (8: taught in secondary school) and rank in newspapers
+MIN_RADICAL_KANJI = 6  # real train kanji that a radical stands in
+MIN_CLASSIFIED, MIN_CLASSIFIED_FRACTION = 4, 0.3  # of these, those that are classified by it
+MIN_RADICAL_STROKES = 3
 # Arrangements of two slots, the first named first; and how often real kanji have them, which breaks ties.
 ARRANGEMENTS = (("left", "right"), ("top", "bottom"), ("tare", "tarec"), ("nyo", "nyoc"), ("kamae", "kamaec"))
 SMOOTHING = 0.5  # uses that are added to each slot's count
@@ -69,15 +76,19 @@ class Components:
             raise ValueError(f"{path}: no table of components ({error!r})") from None
 
 
-def collect_components(rows: Sequence[Row], held_out: Sequence[Row], min_uses: int = MIN_USES) -> Components:
-    """The components of real train kanji that stand in at least `min_uses` of them and have a name.
+def collect_components(rows: Sequence[Row], held_out: Sequence[Row],
+                       min_characters: int = MIN_CHARACTERS) -> Components:
+    """The components that a reader knows, that at least `min_characters` train rows show and that have a name.
 
     The held-out kanji give nothing but their pairs, which are not to be planned.
     """
     real = [row for row in rows if not row.is_composed]
     uses = Counter(form for row in real for form in row.forms)
+    shown = Counter(form for row in rows for form in row.forms)
     names = _names(rows, real)
-    forms = [form for form, count in uses.most_common() if count >= min_uses and names.get(form)]
+    known = _known_to_readers(real, uses)
+    forms = [form for form, _ in uses.most_common()
+             if form in known and shown[form] >= min_characters and names.get(form)]
     slots: dict[str, Counter[str]] = defaultdict(Counter)
     for row in real:
         for component in row.metadata.get("components") or ():
@@ -89,6 +100,26 @@ def collect_components(rows: Sequence[Row], held_out: Sequence[Row], min_uses: i
         tuple(dict(slots[form]) for form in forms),
         tuple({slot: strokes[form, slot] for slot in slots[form] if (form, slot) in strokes} for form in forms),
         existing_pairs([*real, *held_out], named_alike), kanji_of_meanings(real, forms))
+
+
+def _known_to_readers(real: Sequence[Row], uses: Mapping[str, int]) -> frozenset[str]:
+    """The meaning forms that mean something to a reader; see MIN_CHARACTERS."""
+    kanji = {row.metadata.get("literal"): row for row in real}
+    everyday = {form for form, row in kanji.items() if uses[form] >= MIN_KANJI and (
+        (row.metadata.get("grade") or math.inf) <= MAX_GRADE
+        or (row.metadata.get("frequency") or math.inf) <= MAX_FREQUENCY)}
+    radicals: dict[str, Counter[int]] = defaultdict(Counter)
+    for row in real:
+        for form in row.forms - {row.metadata.get("literal")}:
+            radicals[form][row.metadata.get("radical")] += 1
+    classifying = set()
+    for form, counted in radicals.items():
+        own = kanji[form].metadata.get("radical") if form in kanji else counted.most_common(1)[0][0]
+        strokes = kanji[form].strokes if form in kanji else MIN_RADICAL_STROKES
+        if (uses[form] >= MIN_RADICAL_KANJI and (strokes or 0) >= MIN_RADICAL_STROKES
+                and counted[own] >= max(MIN_CLASSIFIED, MIN_CLASSIFIED_FRACTION * sum(counted.values()))):
+            classifying.add(form)
+    return frozenset(everyday | classifying)
 
 
 def kanji_of_meanings(real: Iterable[Row], known: Container[str]) -> dict[str, list[str]]:
@@ -120,7 +151,7 @@ def existing_pairs(real: Iterable[Row], named_alike: Mapping[str, Set[str]]) -> 
         if len(components) == 2 and len(row.forms) == 2:
             first, second = ({one["element"], form_of(one)} | named_alike.get(form_of(one), frozenset())
                              for one in components)
-            found |= {"".join(sorted(one + other)) for one in first for other in second}
+            found |= {"".join(sorted(one + other)) for one in first for other in second if one != other}
     return frozenset(found)
 
 

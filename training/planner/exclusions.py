@@ -10,6 +10,7 @@ from typing import Any
 from common.paths import TRAINING_DIR
 from dataset.rows import Row, form_of
 from planner.wordnet import WordNet
+from planner.words import looked_up
 
 PROMPTS = TRAINING_DIR / "prompts"
 WILD, PLANS, DEVELOPMENT = (PROMPTS / f"{name}.txt" for name in ("wild", "plans", "development"))
@@ -19,12 +20,14 @@ def excluded_words(train_data_dir: Path, held_out: Sequence[Row], wordnet: WordN
                    development: bool = True) -> frozenset[str]:
     """The words, lower case, that stand in nothing that a planner learns from or looks up.
 
-    The score's names and words (wild.txt, plans.txt) with all other words of their synsets, every held-out meaning,
-    every held-out pair's prompt; with `development` also the names on which settings are chosen, likewise.
+    The score's names and words (wild.txt, plans.txt), also in the singular, with all other words of their synsets,
+    every held-out meaning, every held-out pair's prompt; with `development` also the names on which settings are
+    chosen, likewise.
     """
     names = [*read_prompts(WILD), *read_prompts(PLANS), *(read_prompts(DEVELOPMENT) if development else [])]
     captions = {caption.lower() for row in held_out for caption in row.captions}
-    return frozenset(wordnet.with_all_words(names) | captions | _pair_prompts(train_data_dir))
+    forms = {form for name in names for form in looked_up(name)}
+    return frozenset(wordnet.with_all_words(forms) | captions | _pair_prompts(train_data_dir))
 
 
 def read_prompts(path: Path) -> list[str]:

@@ -16,15 +16,17 @@ from common.files import write_text
 from common.settings import check_ranges, setting
 from common.stop_signals import StopSignals
 from dataset.captioned_folder import read_dataset
-from planner.arrange import plan_of, ranked_pairs
+from planner.arrange import plan_of
+from planner.categories import Categories
+from planner.dictionary import TAUGHT_SCALE, NounTexts, dictionary_scores
 from planner.exclusions import excluded_words, held_out_pair_forms
 from planner.planner import NAMES_FILE, PLANNER_WEIGHTS, Planner
 from planner.text import SentenceEncoder
-from planner.training import TAUGHT_SCALE, NounTexts, taught_scores
 from planner.wordnet import Synset, WordNet, find_wordnet
 
-MAX_SHARED = 4  # words that may have the same two components: a bicycle and a car are not one thing
-MIN_CONFIDENCE = 0.25  # mean of a plan's two, below which a word is left out: nothing is known that would fit it
+MAX_OTHER_WORDS = 3  # of a synset, beside its first
+MAX_SHARED = 6  # words that may have the same two components: a bicycle and a car are not one thing
+MIN_CONFIDENCE = 0.15  # mean of a plan's two, below which a word is left out: nothing is known that would fit it
 CONSIDERED = 3  # times as many words as are asked for are planned, so that enough are left
 
 
@@ -42,7 +44,7 @@ class NamesConfig:
     """Where embeddings of WordNet's nouns are kept, as train_planner.py does."""
     output: Path = NAMES_FILE
     """The file to write."""
-    count: int = setting(12_000, at_least=1)
+    count: int = setting(20_000, at_least=1)
     """Words, the most frequent in WordNet's tagged texts first, then particular people and places."""
 
     def __post_init__(self) -> None:
@@ -61,11 +63,12 @@ def write_names(config: NamesConfig, stop: StopSignals) -> dict[str, Any]:
     excluded = excluded_words(config.train_data_dir, held_out, wordnet)
     everything = wordnet.names_of_things()
     encoded = NounTexts.encode(everything, wordnet, SentenceEncoder(), config.work_dir, stop)
-    chosen = familiar(everything, wordnet, excluded | planner.components.meanings.keys(), CONSIDERED * config.count)
+    chosen = wordnet.familiar(everything, excluded | planner.components.meanings.keys(), CONSIDERED * config.count)
     nouns = [everything[number] for number in chosen]
-    scores = taught_scores(planner.network, planner.components, nouns, encoded.of(chosen), wordnet) * TAUGHT_SCALE
+    scores = TAUGHT_SCALE * dictionary_scores(planner.network, planner.components, nouns, encoded.of(chosen), wordnet,
+                                              Categories.read(wordnet))
     forbidden = held_out_pair_forms(config.train_data_dir)
-    rows = [row for row in plan_rows(planner, nouns, scores - planner.network.balance, forbidden)
+    rows = [row for row in plan_rows(planner, nouns, wordnet, scores - planner.network.balance, forbidden)
             if row["confidence"] >= MIN_CONFIDENCE][:config.count]
     write_text(config.output, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     forms = Counter(one["form"] for row in rows for one in row["components"])
@@ -73,34 +76,25 @@ def write_names(config: NamesConfig, stop: StopSignals) -> dict[str, Any]:
             "components": len(forms), "most_used": forms.most_common(5)}
 
 
-def familiar(nouns: Sequence[Synset], wordnet: WordNet, excluded: frozenset[str] | set[str],
-             count: int) -> list[int]:
-    """The indices of at most `count` nouns, the most familiar first, each of its word's commonest sense.
-
-    Left out: excluded words (lower case, any word of the synset), slurs and obscenities. By frequency in WordNet's
-    tagged texts; of words that are not in these, particular people and places first.
-    """
-    found: dict[str, tuple[tuple[int, bool, int], int]] = {}
-    for number, noun in enumerate(nouns):
-        word = noun.words[0].lower()
-        if (wordnet.senses.get(word, ("",))[0] != noun.offset or wordnet.is_offensive(noun)
-                or not excluded.isdisjoint(other.lower() for other in noun.words)):
-            continue
-        found.setdefault(word, ((-wordnet.counts.get(word, 0), not noun.is_instance, number), number))
-    return [number for _, number in sorted(found.values())[:count]]
-
-
-def plan_rows(planner: Planner, nouns: Sequence[Synset], scores: torch.Tensor,
+def plan_rows(planner: Planner, nouns: Sequence[Synset], wordnet: WordNet, scores: torch.Tensor,
               forbidden: frozenset[str]) -> Iterator[dict[str, Any]]:
     """A row of the file for each noun: its best pair that is no held-out one and that few other words have."""
     taken: Counter[tuple[int, int]] = Counter()
     for noun, row in zip(tqdm(nouns, desc="planning", unit="word"), scores, strict=True):
-        for _, arrangement in ranked_pairs(planner.components, row.tolist(), planner.likeness()):
+        for arrangement in planner.pairs.ranked(row):
             pair = tuple(sorted((arrangement.first, arrangement.second)))
             plan = plan_of(noun.words[0], planner.components, arrangement, planner.confidences(row), "names")
             if taken[pair] < MAX_SHARED and "".join(sorted(plan.forms)) not in forbidden:
                 taken[pair] += 1
                 components = [{"form": one.form, "name": one.name, "slot": one.slot} for one in plan.components]
                 confidence = round(sum(one.confidence for one in plan.components) / 2, 3)
-                yield {"word": noun.words[0], "components": components, "confidence": confidence}
+                also = other_words(noun, wordnet)
+                yield {"word": noun.words[0], **({"also": also} if also else {}), "components": components,
+                       "confidence": confidence}
                 break
+
+
+def other_words(noun: Synset, wordnet: WordNet) -> list[str]:
+    """The further words of a synset that mean it first and foremost: "Albert Einstein" beside "Einstein"."""
+    return [word for word in noun.words[1:1 + MAX_OTHER_WORDS]
+            if word.lower() != noun.words[0].lower() and wordnet.senses.get(word.lower(), ("",))[0] == noun.offset]

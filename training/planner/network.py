@@ -33,7 +33,7 @@ class TermWeights:
     names: float = 2.0
     kanji: float = 0.3
     prior: float = 0.1
-    wordnet: float = 2.0
+    wordnet: float = 3.0
 
 
 class PlannerNetwork(nn.Module):
@@ -57,11 +57,19 @@ class PlannerNetwork(nn.Module):
 
     def own_terms(self, embeddings: torch.Tensor) -> torch.Tensor:
         """The likeness to names, what kanji taught, and the prior."""
+        return (self.weights.names * self.nearest_names(embeddings)
+                + self.weights.kanji * (self.kanji(embeddings) - self.prior) + self.weights.prior * self.prior)
+
+    def nearest_names(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """The likeness to the nearest of each component's names, cosines (B, components)."""
         likeness = embeddings @ self.name_embeddings.T
         nearest = likeness.new_full((len(embeddings), len(self.prior)), -1.0)
-        nearest = nearest.scatter_reduce(1, self.owner.expand_as(likeness), likeness, "amax")
-        return (self.weights.names * nearest + self.weights.kanji * (self.kanji(embeddings) - self.prior)
-                + self.weights.prior * self.prior)
+        return nearest.scatter_reduce(1, self.owner.expand_as(likeness), likeness, "amax")
+
+    def first_name_likeness(self) -> torch.Tensor:
+        """How alike the components' first names are, cosines (components, components)."""
+        first = torch.tensor([int((self.owner == index).nonzero()[0]) for index in range(len(self.prior))])
+        return self.name_embeddings[first] @ self.name_embeddings[first].T
 
     def taught(self, embeddings: torch.Tensor) -> torch.Tensor:
         """What WordNet taught."""

@@ -15,11 +15,12 @@ import torch
 
 from common.errors import UserError
 from common.paths import TRAINING_DIR
-from planner.arrange import best_arrangement, plan_of, ranked_pairs, strokes_in
+from planner.arrange import PairTable, best_arrangement, plan_of, strokes_in
 from planner.components import Components
 from planner.network import PlannerNetwork, load_planner
 from planner.plan import Plan, PlannedComponent
 from planner.text import SentenceEncoder
+from planner.words import looked_up
 
 PLANNER_WEIGHTS = TRAINING_DIR / "planner_weights"
 NAMES_FILE = TRAINING_DIR.parent / "dataExtraction" / "names.jsonl"
@@ -40,7 +41,7 @@ class Planner:
         """`metadata` is that of planner.json; `names` the plans of names.jsonl by word, lower case."""
         self.network, self.components, self.metadata, self.names = network, components, metadata, names
         self._encoder: SentenceEncoder | None = None
-        self._likeness: list[list[float]] | None = None
+        self._pairs: PairTable | None = None
 
     @classmethod
     def load(cls, folder: Path = PLANNER_WEIGHTS, names: Path | None = NAMES_FILE) -> Planner:
@@ -116,7 +117,7 @@ class Planner:
 
     def _of_names(self, words: str, text: str, novel: bool) -> list[Plan]:
         """The plan of names.jsonl, with the strokes of its components as far as they are known."""
-        known = self.names.get(text.lower())
+        known = next((plan for key in looked_up(text) if (plan := self.names.get(key))), None)
         indices = [] if known is None else [self.components.index(one.form) for one in known.components]
         if known is None or (novel and (len(indices) == 1 or self._exists(indices))):
             return []
@@ -133,20 +134,19 @@ class Planner:
         if max(confidences) < self.metadata["min_confidence"]:
             return []
         plans = []
-        for _, arrangement in ranked_pairs(self.components, scores.tolist(), self.likeness()):
+        for arrangement in self.pairs.ranked(scores):
             plans.append(plan_of(words, self.components, arrangement, confidences, "network"))
             if len(plans) == count:
                 break
         return plans
 
-    def likeness(self) -> list[list[float]]:
-        """How alike the components' first names are, cosines (N, N)."""
-        if self._likeness is None:
-            owner = self.network.owner
-            first = torch.tensor([int((owner == index).nonzero()[0]) for index in range(len(self.components.forms))])
-            names = self.network.name_embeddings[first]
-            self._likeness = (names @ names.T).tolist()
-        return self._likeness
+    @property
+    def pairs(self) -> PairTable:
+        """What two components are worth together."""
+        if self._pairs is None:
+            self._pairs = PairTable(self.components, self.network.first_name_likeness(),
+                                    self.metadata.get("pair_penalties", {}))
+        return self._pairs
 
     def confidences(self, scores: torch.Tensor) -> list[float]:
         """How sure each component of scores (components,) is to fit, 0 to 1."""
@@ -171,14 +171,15 @@ class Planner:
 
 
 def read_names(path: Path) -> dict[str, Plan]:
-    """The plans of a file of names, by word in lower case. Raises OSError or ValueError."""
-    plans = {}
+    """The plans of a file of names, by each of their words in lower case. Raises OSError or ValueError."""
+    plans, others = {}, {}
     for number, line in enumerate(path.read_text(encoding="utf8").splitlines(), 1):
         try:
             row = json.loads(line)
             components = tuple(PlannedComponent(one["form"], one["name"], one["slot"], row.get("confidence", 1.0))
                                for one in row["components"])
-            plans[row["word"].lower()] = Plan(row["word"], components, row.get("strokes", 0), "names")
+            plan = plans[row["word"].lower()] = Plan(row["word"], components, row.get("strokes", 0), "names")
+            others |= {word.lower(): plan for word in row.get("also", ())}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} line {number}: no name with its components ({error!r})") from None
-    return plans
+    return others | plans

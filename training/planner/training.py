@@ -1,16 +1,16 @@
 """The planner's training: what real kanji say, what WordNet says, and how confident a plan may be.
 
 1. A linear layer learns from the meanings of real train kanji which components they are written with.
-2. With it and with the names of components, every noun of WordNet is scored three times: by itself, with its gloss, and
-   by its hypernyms. The sum is what a reader of the dictionary would say.
+2. With it and with the names of components, every noun of WordNet is scored: by itself, with its gloss, by its
+   hypernyms, by each word of its gloss; and categories.tsv says what such things are written with. The sum is what a
+   reader of the dictionary would say.
 3. A small network learns that sum from the word alone.
-4. Components that would stand in more than MAX_FRACTION of the plans are held back, and confidence is set to how often
-   a component of that score fits a name of the development set.
+4. Components and pairs that would stand in too many plans are held back, and confidence is set to how often a
+   component of that score fits a name of the development set.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,33 +19,27 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
-from common.device import autocast
-from common.files import replacing
 from common.schedules import cosine, warm_up
 from common.seeds import Purpose, generator
 from common.settings import check_ranges, setting
 from common.stop_signals import StopSignals
 from dataset.captioned_folder import read_dataset
 from dataset.rows import dataset_hash
-from planner.arrange import ranked_pairs
-from planner.components import Components, collect_components
+from planner.balance import balance, pair_penalties
+from planner.categories import Categories
+from planner.components import MIN_CHARACTERS, Components, collect_components
+from planner.dictionary import NounTexts, dictionary_scores
 from planner.exclusions import DEVELOPMENT, excluded_words, read_fitting
 from planner.network import PlannerNetwork, TermWeights, save_planner
 from planner.planner import Planner
 from planner.text import SentenceEncoder
 from planner.wordnet import Synset, WordNet, find_wordnet
 
-GLOSS_WEIGHT, HYPERNYM_WEIGHT = 1.0, 0.5  # beside the word's own score, 1
-PERSON_BONUS = 1.2  # for 人 where a noun is a kind of person, and for 女 where its gloss says that it is a woman
-WOMAN = (" woman ", " actress ", " queen ", " she ", " her ", " girl ", " female ", " goddess ", " princess ")
-TAUGHT_SCALE = 2.5  # the sum of the three, by which the network's target is divided
+PAIRS_OF = 6000  # nouns, the most familiar, whose plans are to be kept apart
+LEAST_FRACTION = 0.95  # of the least sure development name: what is less sure, as gibberish is, is not planned
 INSTANCE_WEIGHT = 2.0  # of particular people and places in the loss: their words say least of them
-MAX_FRACTION = 0.05  # of the plans of WordNet's nouns that one component may stand in
-ENCODED_AT_ONCE = 2048  # texts, between two looks at a stop signal
 
 
 @dataclass(frozen=True)
@@ -58,8 +52,8 @@ class PlannerConfig:
     """Embeddings of WordNet's nouns, kept between runs, and weights/."""
     wordnet: Path | None = None
     """WordNet 3.0's dict folder; by default Debian's package of it, unpacked into output_dir."""
-    min_uses: int = setting(10, at_least=1)
-    """Of a component in real train kanji, for it to be planned."""
+    min_characters: int = setting(MIN_CHARACTERS, at_least=1)
+    """Rows of the set, composed ones included, that show a component, for it to be planned."""
     seed: int = setting(0, at_least=0)
     """Seed of the first weights and of the order of the samples."""
 
@@ -76,7 +70,7 @@ def train_planner(config: PlannerConfig, stop: StopSignals) -> dict[str, Any]:
     rows, held_out = (read_dataset(config.train_data_dir, split) for split in ("train", "test"))
     wordnet = WordNet.read(find_wordnet(config.wordnet, config.output_dir))
     excluded = excluded_words(config.train_data_dir, held_out, wordnet)
-    components = collect_components(rows, held_out, config.min_uses)
+    components = collect_components(rows, held_out, config.min_characters)
     encoder = SentenceEncoder()
     network = PlannerNetwork(components.names, TermWeights())
     with torch.no_grad():
@@ -89,54 +83,17 @@ def train_planner(config: PlannerConfig, stop: StopSignals) -> dict[str, Any]:
     kept = [number for number, noun in enumerate(everything)
             if excluded.isdisjoint(word.lower() for word in noun.words)]
     nouns, texts = [everything[number] for number in kept], texts.of(kept)
-    target = taught_scores(network, components, nouns, texts, wordnet)
+    target = dictionary_scores(network, components, nouns, texts, wordnet, Categories.read(wordnet))
     fit_wordnet(network, texts, target, nouns, config.seed)
-    balance(network, texts.words)
-    metadata = {"confidence": [1.0, 0.0], "min_confidence": 0.0, "components": len(components.forms),
+    balance(network, components, texts.words)
+    familiar = texts.words[wordnet.familiar(nouns, components.meanings.keys(), PAIRS_OF)]
+    metadata = {"confidence": [1.0, 0.0], "min_confidence": 0.0,
+                "pair_penalties": pair_penalties(network, components, familiar), "components": len(components.forms),
                 "captions": len(captions), "nouns": len(nouns), "excluded_words": len(excluded),
                 "dataset_sha256": dataset_hash(rows)}
     metadata |= measure(network, components, encoder, metadata)
     save_planner(config.output_dir / "weights", network, components, metadata)
     return metadata
-
-
-@dataclass(frozen=True)
-class NounTexts:
-    """Embeddings of nouns, fp32 (N, 384) each: the word, the word with its gloss, the mean of its hypernyms.
-
-    more, more_index: further words of particular people and places, (M, 384), and the noun of each, int64 (M,).
-    """
-
-    words: torch.Tensor
-    glosses: torch.Tensor
-    hypernyms: torch.Tensor
-    more: torch.Tensor
-    more_index: torch.Tensor
-
-    @classmethod
-    def encode(cls, nouns: Sequence[Synset], wordnet: WordNet, encoder: SentenceEncoder, folder: Path,
-               stop: StopSignals) -> NounTexts:
-        """Encode them, or find them in `folder`, where they are kept. Raises Stopped."""
-        encode = _kept(encoder, folder, stop)
-        words = encode("words", [noun.words[0] for noun in nouns])
-        glosses = encode("glosses", [f"{noun.words[0]}: {noun.definition}" for noun in nouns])
-        above = sorted({wordnet.synsets[offset].words[0] for noun in nouns for offset in noun.hypernyms})
-        index, vectors = {word: number for number, word in enumerate(above)}, encode("hypernyms", above)
-        hypernyms = torch.stack([
-            vectors[[index[wordnet.synsets[offset].words[0]] for offset in noun.hypernyms]].mean(0)
-            if noun.hypernyms else glosses[number] for number, noun in enumerate(nouns)])
-        more = [(number, word) for number, noun in enumerate(nouns) if noun.is_instance for word in noun.words[1:4]]
-        return cls(words, glosses, F.normalize(hypernyms, dim=-1), encode("further words", [word for _, word in more]),
-                   torch.tensor([number for number, _ in more], dtype=torch.long))
-
-
-    def of(self, indices: Sequence[int]) -> NounTexts:
-        """Those of some nouns, in their order."""
-        kept = torch.tensor(indices, dtype=torch.long)
-        place = torch.full((len(self.words),), -1).scatter(0, kept, torch.arange(len(kept)))
-        still = place[self.more_index] >= 0
-        return NounTexts(self.words[kept], self.glosses[kept], self.hypernyms[kept], self.more[still],
-                         place[self.more_index][still])
 
 
 def fit_kanji(network: PlannerNetwork, components: Components, encoder: SentenceEncoder,
@@ -161,23 +118,6 @@ def fit_kanji(network: PlannerNetwork, components: Components, encoder: Sentence
     _minimise(loss, network.kanji.parameters(), len(inputs), epochs, seed, 3e-3, 0.03, "real kanji", decays=False)
 
 
-@torch.no_grad()
-def taught_scores(network: PlannerNetwork, components: Components, nouns: Sequence[Synset], texts: NounTexts,
-                  wordnet: WordNet) -> torch.Tensor:
-    """What the dictionary says of each noun, (N, components), divided by TAUGHT_SCALE."""
-    scores = torch.cat([network.own_terms(words) + GLOSS_WEIGHT * network.own_terms(glosses)
-                        + HYPERNYM_WEIGHT * network.own_terms(hypernyms)
-                        for words, glosses, hypernyms in zip(texts.words.split(2048), texts.glosses.split(2048),
-                                                             texts.hypernyms.split(2048), strict=True)])
-    person, woman = components.index("人"), components.index("女")
-    for number, noun in enumerate(nouns):
-        if person is not None and wordnet.is_kind_of(noun, "person"):
-            scores[number, person] += PERSON_BONUS
-            if woman is not None and any(word in f" {noun.definition.lower()} " for word in WOMAN):
-                scores[number, woman] += PERSON_BONUS
-    return scores / TAUGHT_SCALE
-
-
 def fit_wordnet(network: PlannerNetwork, texts: NounTexts, target: torch.Tensor, nouns: Sequence[Synset], seed: int,
                 epochs: int = 6) -> None:
     """Train the small network to say from the word alone what the dictionary says, by mean squared error."""
@@ -198,17 +138,6 @@ def fit_wordnet(network: PlannerNetwork, texts: NounTexts, target: torch.Tensor,
 
 
 @torch.no_grad()
-def balance(network: PlannerNetwork, embeddings: torch.Tensor, rounds: int = 40) -> None:
-    """Hold components back that are among the best two of more than MAX_FRACTION of the embeddings (N, 384)."""
-    network.balance.zero_()
-    scores = torch.cat([network(batch) for batch in embeddings[::8].split(2048)])
-    for _ in range(rounds):
-        best = (scores - network.balance).topk(2).indices.flatten()
-        fraction = torch.bincount(best, minlength=scores.shape[1]) / len(scores)
-        network.balance += 0.05 * (fraction / MAX_FRACTION).clamp_min(1.0).log()
-
-
-@torch.no_grad()
 def measure(network: PlannerNetwork, components: Components, encoder: SentenceEncoder,
             metadata: dict[str, Any]) -> dict[str, Any]:
     """How well it plans the development set, and what that makes of scores: confidence, and the least to plan at all.
@@ -221,7 +150,7 @@ def measure(network: PlannerNetwork, components: Components, encoder: SentenceEn
     planner = Planner(network, components, metadata, {})
     planned, felt = [], []
     for row, (_, fitting) in zip(scores, names, strict=True):
-        _, arrangement = next(ranked_pairs(components, row.tolist(), planner.likeness()))
+        arrangement = next(planner.pairs.ranked(row))
         both = (arrangement.first, arrangement.second)
         planned.append(frozenset(components.forms[index] for index in both))
         felt += [(row[index].item(), components.forms[index] in fitting) for index in both]
@@ -229,7 +158,8 @@ def measure(network: PlannerNetwork, components: Components, encoder: SentenceEn
     shuffled = [bool(forms & fitting) for number, forms in enumerate(planned)
                 for other, (_, fitting) in enumerate(names) if other != number]
     slope, offset = _logistic(felt)
-    return {"confidence": [slope, offset], "min_confidence": 0.05, "development": {
+    least = torch.sigmoid(slope * scores.amax(1).min() + offset).item()
+    return {"confidence": [slope, offset], "min_confidence": round(LEAST_FRACTION * least, 4), "development": {
         "fitting": sum(hits) / len(hits), "shuffled_baseline": sum(shuffled) / len(shuffled),
         "distinct": len(set(planned)) / len(planned), "names": len(names)}}
 
@@ -270,27 +200,3 @@ def _minimise(loss: Callable[[torch.Tensor], torch.Tensor], parameters: Any, cou
                 optimizer.step()
                 bar.update()
             bar.set_postfix(loss=f"{value.item():.4f}")
-
-
-def _kept(encoder: SentenceEncoder, folder: Path, stop: StopSignals) -> Callable[[str, Sequence[str]], torch.Tensor]:
-    """An encoder that keeps what it encoded in `folder`, under a hash of the texts, and finds it there again."""
-    def encode(title: str, texts: Sequence[str]) -> torch.Tensor:
-        path = folder / f"embeddings-{hashlib.sha256(chr(0).join(texts).encode()).hexdigest()[:16]}.safetensors"
-        try:
-            return load_file(path)["embeddings"].float()
-        except (OSError, SafetensorError, KeyError):
-            pass
-        parts = [encoder([])]
-        with tqdm(total=len(texts), desc=f"encoding {title}", unit="text") as bar:
-            for start in range(0, len(texts), ENCODED_AT_ONCE):
-                with autocast(torch.device("cpu")):  # half of the time; the difference is far below that between words
-                    parts.append(encoder(texts[start:start + ENCODED_AT_ONCE]))
-                bar.update(len(parts[-1]))
-                stop.check()
-        found = torch.cat(parts)
-        folder.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            save_file({"embeddings": found.half()}, temporary)
-        return found.half().float()
-
-    return encode

@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,6 +94,21 @@ class WordNet:
         return [one for one in self.synsets.values()
                 if len(one.words[0].split()) <= MAX_WORDS and not _is_taxon(one)
                 and excluded.isdisjoint(word.lower() for word in one.words)]
+
+    def familiar(self, nouns: Sequence[Synset], excluded: Set[str], count: int) -> list[int]:
+        """The indices of at most `count` nouns, the most familiar first, each of its word's commonest sense.
+
+        Left out: excluded words (lower case, any word of the synset), slurs and obscenities. By frequency in WordNet's
+        tagged texts; of words that are not in these, particular people and places first.
+        """
+        found: dict[str, tuple[tuple[int, bool, int], int]] = {}
+        for number, noun in enumerate(nouns):
+            word = noun.words[0].lower()
+            if (self.senses.get(word, ("",))[0] != noun.offset or self.is_offensive(noun)
+                    or not excluded.isdisjoint(other.lower() for other in noun.words)):
+                continue
+            found.setdefault(word, ((-self.counts.get(word, 0), not noun.is_instance, number), number))
+        return [number for _, number in sorted(found.values())[:count]]
 
     def with_all_words(self, words: Iterable[str]) -> set[str]:
         """The words, lower case, and all other words of their synsets, in whatever sense."""
