@@ -106,7 +106,7 @@ def read_sections(path: Path) -> list[tuple[str, list[str]]]:
     Empty lines and headings without prompts are left out. Raises UserError where the file cannot be read.
     """
     try:
-        lines = path.read_text(encoding="utf8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # some editors begin a file with a byte-order mark
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--prompts_file {path}: cannot be read ({error})") from None
     sections: list[tuple[str, list[str]]] = [("", [])]

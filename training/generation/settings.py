@@ -14,7 +14,14 @@ from PIL import Image
 from common.quiet import known_noise_off
 from common.settings import check_ranges, setting
 from dataset.captions import words_alone
-from generation.sampling import GUIDANCE_SCALE, GUIDED_FRACTION, batch_size_for, sample, use_fast_sampler
+from generation.sampling import (
+    GUIDANCE_SCALE,
+    GUIDED_FRACTION,
+    batch_size_for,
+    check_steps,
+    sample,
+    use_fast_sampler,
+)
 from models.families import encode_prompts
 
 with known_noise_off():
@@ -30,8 +37,8 @@ class SamplingSettings:
     revision: str | None = None
     """Branch, tag or commit, for a hub id."""
     steps: int = setting(20, at_least=1)
-    """Denoising steps."""
-    guidance_scale: float = GUIDANCE_SCALE
+    """Denoising steps, no more than the model's noise schedule has; Stable Diffusion's has 1,000."""
+    guidance_scale: float = setting(GUIDANCE_SCALE, at_least=1)
     """Classifier-free guidance; 1 turns it off. 3 is for the embedded base, Stable Diffusion bases want 5 or more."""
     guided_fraction: float = setting(GUIDED_FRACTION, was="guided_share", at_least=0, at_most=1)
     """Fraction of the steps with guidance, 0 to 1, from the noisiest on."""
@@ -49,9 +56,11 @@ class SamplingSettings:
         """Draw one image for each prompt under these settings, of the model's own size, in batches; see sampling.
 
         The negative prompt is the empty one and, where a prompt names a number of strokes, in every other step its
-        words alone, so that the number is heeded too. `arithmetic` is around each batch's sampling.
+        words alone, so that the number is heeded too. `arithmetic` is around each batch's sampling. Raises UserError
+        for more steps than the model's noise schedule has, and where an image is not finite.
         """
         use_fast_sampler(pipeline)
+        check_steps(pipeline, self.steps)
         empty, size = encode_prompts(pipeline, [""], pipeline.device), pipeline.unet.config.sample_size
         for start in range(0, len(prompts), batch_size_for(size)):
             batch = slice(start, start + batch_size_for(size))
