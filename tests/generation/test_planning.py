@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import shlex
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -305,6 +307,16 @@ def test_a_command_asks_the_model_for_the_same(planner, of):
     again, = plan_requests(read_requests(config), None if config.plan == "off" else planner, config)
     assert again.noise_seed == asked.noise_seed
     assert sorted(again.prompt.split()) == sorted(asked.prompt.split())
+
+
+def test_a_command_names_the_component_also_where_another_has_its_name(planner):
+    """As 言 and 曰 are both "say"."""
+    alike = copy.copy(planner)
+    alike.components = replace(planner.components, names=tuple(("person",) for _ in planner.components.forms))
+    for forms in ("口", "十", "二", "人", "口人", "十二"):
+        config = parse(GenerateConfig, shlex.split(redraw_command(request(plan(*forms)), SamplingSettings()))[2:], None)
+        again, = plan_requests(read_requests(config), alike, config)
+        assert again.plan.forms == frozenset(forms)
 
 
 def test_an_image_is_explained_only_where_a_judge_reads_it(shipped, base, tmp_path, capsys):
