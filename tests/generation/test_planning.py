@@ -254,6 +254,31 @@ def test_of_several_plans_that_are_found_the_best_comes_first_unless_strokes_are
         assert best_candidate(read, judge).number == number
 
 
+def test_a_near_copy_of_a_kanji_is_kept_only_where_no_other_is_as_good_or_where_it_is_the_plan():
+    judge, ink = Judge.__new__(Judge), Image.new("L", (8, 8))
+
+    def chosen(*readings, **of) -> int:
+        asked = request(of.pop("planned", plan("口", "十")), **of)
+        return best_candidate([Candidate(asked.candidate(number), number, ink, read)
+                               for number, read in enumerate(readings)], judge).number
+
+    copied, novel = reading(well_formed=0.99, is_copy=True), reading(well_formed=0.9)
+    assert chosen(copied, novel) == 1
+    assert chosen(copied, novel, planned=None) == 1
+    assert chosen(copied, novel, planned=plan("口", "十", source="kanji")) == 0
+    assert chosen(copied, reading(well_formed=0.4)) == 0, "not well-formed"
+    assert chosen(copied, reading("口人")) == 0, "not all that was planned"
+    assert chosen(copied, reading(well_formed=0.9, strokes=9.0), strokes=5) == 0, "further from the strokes"
+    assert chosen(copied, novel, strokes=5) == 1
+
+
+def test_a_candidate_of_another_plan_is_better_than_a_near_copy():
+    asked = request(plan("口", "十"), plan("口", "人"))
+    read = [Candidate(asked.candidate(0), 0, Image.new("L", (8, 8)), reading("口十", is_copy=True)),
+            Candidate(asked.candidate(1), 1, Image.new("L", (8, 8)), reading("口人"))]
+    assert best_candidate(read, Judge.__new__(Judge)).number == 1
+
+
 def test_candidates_differ_in_plan_and_the_first_is_the_picture_itself():
     asked = request(plan("口", "十"), plan("口", "人"), plan("二", "人"), seed=4)
     drawn = [asked.candidate(number) for number in range(8)]
