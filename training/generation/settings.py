@@ -44,7 +44,7 @@ class SamplingSettings:
     """Fraction of the steps with guidance, 0 to 1, from the noisiest on."""
     device: Literal["auto", "cpu", "cuda"] = setting("auto", may_differ=True)
     """Where to draw; `auto` takes a CUDA GPU where there is one."""
-    seed: int = setting(0, at_least=0)
+    seed: int = setting(0, at_least=0, at_most=10**15)
     """What the noise of every image, and all that is chosen at random, comes from."""
 
     def __post_init__(self) -> None:
@@ -101,19 +101,19 @@ class GenerateConfig(PlanningSettings):
     """A text file with a prompt a line; empty lines and those that begin with # are left out."""
     output: Path = Path("pictures")
     """The folder to write to; images of the same prompt and seed in it are replaced."""
-    count: int = setting(1, at_least=1)
-    """Images of each prompt, with seeds that follow one another; where several plans are good they take turns."""
+    count: int = setting(1, at_least=1, at_most=10_000)
+    """Images of each prompt, 10,000 at most, with seeds that follow one another; where several plans are good they take turns."""
     parts: str | None = None
     """A plan of your own: one or two components by name or kanji, with commas: --parts "boat, water"."""
     strokes: int | None = setting(None, at_least=1, at_most=40)
     """Ask for this many strokes, and plan components that need no more; without it the model is free."""
-    best_of: int = setting(1, at_least=1)
-    """Candidates for each image, of which the recogniser chooses one; 1 draws without choosing."""
+    best_of: int = setting(1, at_least=1, at_most=1_000)
+    """Candidates for each image, 1,000 at most, of which the recogniser chooses one; 1 draws without choosing."""
     explain: bool = False
     """Say of each image which planned components the recogniser finds in it, also without choosing."""
     svg: bool = False
     """Also write each image as vector paths, an SVG beside its PNG."""
-    columns: int | None = setting(None, at_least=1)
+    columns: int | None = setting(None, at_least=1, at_most=100)
     """Columns of the grid; about square without it."""
 
     def __post_init__(self) -> None:

@@ -42,7 +42,7 @@ class ExamplesConfig(PlanningSettings):
     """The dataset folder, whose real kanji are searched for the nearest one; left out where it is not there."""
     best_of: int = setting(8, at_least=2)
     """Candidates of which the recogniser chooses the image that stands beside the first, at least 2."""
-    columns: int = setting(10, at_least=1)
+    columns: int = setting(10, at_least=1, at_most=100)
     """Columns of the grid."""
 
 
