@@ -115,6 +115,12 @@ def test_a_batch_changes_nothing(drawn):
     assert np.abs(together - other).mean() > 5.0
 
 
+def test_words_of_which_the_model_knows_none_are_said(tmp_path, capsys):
+    draw_to_folder(GenerateConfig(prompts=("🚀", "moon 🚀", "moon"), steps=1, plan="off", output=tmp_path))
+    said = [line for line in capsys.readouterr().out.splitlines() if "knows nothing of this" in line]
+    assert len(said) == 1 and said[0].startswith("🚀: ")
+
+
 def test_a_picture_says_how_it_was_made(drawn):
     made = json.loads((drawn[0] / "horse-0.json").read_text(encoding="utf8"))
     assert made["prompt"] == "horse"

@@ -102,7 +102,7 @@ class GenerateConfig(PlanningSettings):
     output: Path = Path("pictures")
     """The folder to write to; images of the same prompt and seed in it are replaced."""
     count: int = setting(1, at_least=1, at_most=10_000)
-    """Images of each prompt, 10,000 at most, with seeds that follow one another; where several plans are good they take turns."""
+    """Images of each prompt, 10,000 at most, with seeds that follow one another; good plans take turns."""
     parts: str | None = None
     """A plan of your own: one or two components by name or kanji, with commas: --parts "boat, water"."""
     strokes: int | None = setting(None, at_least=1, at_most=40)
