@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,12 +40,14 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def appearing(folder: Path) -> Iterator[Path]:
+def appearing(folder: Path, check: Callable[[], None] = lambda: None) -> Iterator[Path]:
     """A new folder to fill, which gets its name, in place of an older one, where the block ends and all is on disk.
 
-    A block that fails leaves nothing of it, and the older one as it was. A process that is killed leaves the
-    half-built folder, `.NAME.building`, which clear_leftovers or the next call removes. Raises BusyError where another
-    process is building the same folder, OSError where the disk refuses.
+    `check` is called when no other process can build the folder, and again right before an older one is replaced; what
+    it raises leaves all as it is. That an older one can be replaced is tried before the block begins. A block that
+    fails leaves nothing of it, and the older one as it was. A process that is killed leaves the half-built folder,
+    `.NAME.building`, which clear_leftovers or the next call removes. Raises BusyError where another process is building
+    the same folder, OSError where the disk refuses.
     """
     target = folder.resolve()
     building, replaced = _beside(target)
@@ -54,12 +56,16 @@ def appearing(folder: Path) -> Iterator[Path]:
     with _locked(building) as ours:
         if not ours:
             raise BusyError(f"another process is building {folder}")
-        for left in building.iterdir():
-            _remove(left)
         try:
+            _put_back(target, replaced)
+            check()
+            _try_to_replace(target, replaced)
+            for left in building.iterdir():
+                _remove(left)
             yield building
             _to_disk(building)
             if target.exists():
+                check()
                 target.rename(replaced)
             building.rename(target)
         except BaseException:
@@ -123,6 +129,13 @@ def _put_back(target: Path, replaced: Path) -> None:
             shutil.rmtree(replaced)
         else:
             replaced.rename(target)
+
+
+def _try_to_replace(target: Path, replaced: Path) -> None:
+    """Rename a folder and back: a mount point refuses that, and better now than when all is done. Raises OSError."""
+    if target.exists():
+        target.rename(replaced)
+        replaced.rename(target)
 
 
 def _remove(path: Path) -> None:

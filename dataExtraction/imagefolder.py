@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import files
+from checksums import differences, in_words, write_checksums
 from errors import UserError
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ FORMAT = 1  # raise it whenever the same sources and options would give other fi
 SPLITS = ("train", "test")
 KINDS = ("real", "composed")
 HELD_OUT_PAIRS = "heldout_pairs.jsonl"
-_TOP_LEVEL = {"README.md", "manifest.json", HELD_OUT_PAIRS, *SPLITS}
 
 
 def fingerprint(options: dict[str, Any], sources: list[dict[str, str]]) -> dict[str, Any]:
@@ -39,68 +39,70 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest if ours and isinstance(manifest["options"], dict) and isinstance(manifest["counts"], dict) else None
 
 
-def is_current(output: Path, expected: dict[str, Any], force: bool = False) -> bool:
+class AlreadyMadeError(Exception):
+    """Another run has made the same dataset while this one prepared its own."""
+
+
+def is_current(output: Path, expected: dict[str, Any], force: bool = False, verify: bool = False) -> bool:
     """Whether the output folder holds, whole, the dataset of the `expected` fingerprint; if not, it is to be built.
 
-    What a killed run left beside it is cleared away first. With `force` it is built anew even so, and a dataset of
-    ours that is another is replaced. Raises UserError where it holds something that is not ours, or a dataset that
-    only --force replaces.
+    What a killed run left beside it is cleared away first. Whole is what has all its files in their sizes, and with
+    `verify` in their SHA-256; what lacks some or has damaged ones is to be built anew, which is said. With `force` it
+    is built anew even so, and a dataset of ours that is another is replaced. Raises UserError where it holds something
+    that is not ours, or was changed since it was made and would be replaced, or a dataset that only --force replaces.
     """
     with explained(output):
         files.clear_leftovers(output)
-        if not output.exists():
-            return False
-        if not output.is_dir():
-            raise UserError(f"--output {output}: not a folder. Choose another")
-        names = {path.name for path in output.iterdir()}
-        if not names:
-            return False
-        manifest = _own_manifest(output, names)
-        same = {key: manifest.get(key) for key in expected} == expected
-        whole = _is_whole(output, manifest)
-    if same and whole and not force:
-        return True
-    if not force:
-        difference = "with files missing" if same else _difference(manifest, expected)
-        raise UserError(
-            f"--output {output}: holds a dataset {difference}. Add --force to replace it, or choose another --output"
-        )
-    return False
+        current, said = _compare(output, expected, force, verify)
+        if said:
+            print(f"{output}: {said}")
+        return current
 
 
-def _own_manifest(output: Path, names: set[str]) -> dict[str, Any]:
-    """The manifest of a folder that holds `names`. Raises UserError where it holds anything that is not ours."""
-    manifest = read_manifest(output)
-    if manifest is None or (foreign := _foreign(output, names)):
-        what = ", ".join(foreign[:3]) if manifest else "no manifest.json of ours"
-        raise UserError(
-            f"--output {output}: holds something else than a dataset of ours ({what}). It is left as it is. "
-            "Choose another --output, or move that away"
-        )
-    return manifest
+def _compare(output: Path, expected: dict[str, Any], force: bool, verify: bool) -> tuple[bool, str]:
+    """Whether the output is what is expected, and what is to be said of it; errors as is_current raises them."""
+    if not output.exists():
+        return False, ""
+    if not output.is_dir():
+        raise UserError(f"--output {output}: not a folder. Choose another")
+    if not any(output.iterdir()):
+        return False, ""
+    if (manifest := read_manifest(output)) is None:
+        raise _not_ours(output, "no manifest.json of ours")
+    found = differences(output, _legacy_files(output, manifest), thorough=force or verify)
+    if found.foreign:
+        raise _not_ours(output, in_words(found.foreign))
+    same = {key: manifest.get(key) for key in expected} == expected
+    if not (same or force):
+        raise UserError(f"--output {output}: holds a dataset {_difference(manifest, expected)}. "
+                        "Add --force to replace it, or choose another --output")
+    whole = same and not force and not found.damaged
+    if found.changed and (verify or not whole):
+        raise UserError(f"--output {output}: someone has changed {in_words(found.changed)} since it was made. It is "
+                        "left as it is. Choose another --output, or move that away, and the same command makes it anew")
+    if whole:
+        return True, f"{in_words(found.changed)} changed since it was made, and left so" if found.changed else ""
+    return False, f"{in_words(found.damaged)} missing or damaged; all is made anew" if found.damaged else ""
 
 
-def _foreign(folder: Path, names: set[str]) -> list[str]:
-    """What is in a dataset folder that we did not put there."""
-    found = sorted(names - _TOP_LEVEL)
-    for split in SPLITS:
-        if (folder / split).is_dir():
-            inside = (path.name for path in (folder / split).iterdir())
-            found += [f"{split}/{name}" for name in inside if not name.endswith(".png") and name != "metadata.jsonl"]
-    return found
+def _not_ours(output: Path, what: str) -> UserError:
+    return UserError(f"--output {output}: holds something else than a dataset of ours ({what}). It is left as it is. "
+                     "Choose another --output, or move that away")
 
 
-def _is_whole(folder: Path, manifest: dict[str, Any]) -> bool:
+def _legacy_files(folder: Path, manifest: dict[str, Any]) -> Iterator[str]:
+    """The files of a folder that was made before there were checksums, by its tables; read only where it is one."""
+    yield from ("manifest.json", "README.md")
     has_test = "test" in manifest["counts"]  # a folder of plans has not
+    if has_test:
+        yield HELD_OUT_PAIRS
     for split in SPLITS if has_test else SPLITS[:1]:
+        yield f"{split}/metadata.jsonl"
         try:
-            pictures = sum(path.suffix == ".png" for path in (folder / split).iterdir())
-        except OSError:
-            return False
-        if pictures != manifest["counts"].get(split) or not (folder / split / "metadata.jsonl").is_file():
-            return False
-    others = ["README.md", HELD_OUT_PAIRS] if has_test else ["README.md"]
-    return all((folder / name).is_file() for name in others)
+            lines = (folder / split / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
+            yield from [f"{split}/{json.loads(line)['file_name']}" for line in lines]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # its pictures are anyone's then, and so are kept
 
 
 def _difference(manifest: dict[str, Any], expected: dict[str, Any]) -> str:
@@ -112,15 +114,24 @@ def _difference(manifest: dict[str, Any], expected: dict[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def build(output: Path) -> Iterator[Path]:
+def build(output: Path, expected: dict[str, Any], force: bool = False, verify: bool = False) -> Iterator[Path]:
     """A new folder to fill; at the end it takes the place of `output`, and if anything fails, it goes.
 
-    Raises UserError where there is no right to write, no room, or another run is building the same folder.
+    What `output` holds is compared once more when no other run can build it, and right before it is replaced. Raises
+    AlreadyMadeError where another run has made the same dataset meanwhile; UserError as is_current does, and where
+    there is no right to write, no room, or another run is building the same folder.
     """
+
+    def check() -> None:
+        current, _ = _compare(output, expected, force, verify)
+        if current:
+            raise AlreadyMadeError
+
     with explained(output):
         try:
-            with files.appearing(output) as building:
+            with files.appearing(output, check) as building:
                 yield building
+                write_checksums(building)
         except files.BusyError:
             message = f"--output {output}: another run is building it. Wait for that, or choose another"
             raise UserError(message) from None
@@ -135,6 +146,11 @@ def explained(output: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(
                 f"--output {output}: the disk is full. Nothing half-written was left. Make room, or choose another"
+            ) from None
+        if error.errno == errno.EBUSY:
+            raise UserError(
+                f"--output {output}: is a mount point, whose place a new folder cannot take. Name a folder within it: "
+                f"--output {output / 'kanji'}"
             ) from None
         reason = error.strerror or str(error)
         raise UserError(f"--output {output}: cannot be used ({reason}). Choose another") from None

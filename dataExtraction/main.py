@@ -7,8 +7,9 @@
     python dataExtraction/main.py --plans plans.jsonl --output data/plans    # what a file of plans asks for, alone
 
 It writes, into --output: README.md (the card, which explains the columns), manifest.json, train/ and test/ (each PNGs
-and a metadata.jsonl), and heldout_pairs.jsonl; of --plans no test/ and no heldout_pairs.jsonl. The same command again
-does nothing, in under two seconds.
+and a metadata.jsonl), heldout_pairs.jsonl, and checksums.jsonl of all these; of --plans no test/ and no
+heldout_pairs.jsonl. The same command again does nothing, in under two seconds; where files are missing or have other
+sizes, and with --verify other bytes, all is made anew. What someone else put there or changed is never replaced.
 """
 
 from __future__ import annotations
@@ -48,13 +49,17 @@ def main(options: Options) -> None:
         return
     decided = options.manifest_options(plans.sha256 if plans else None)
     fingerprint = imagefolder.fingerprint(decided, [kanjidic.manifest_entry(), kanjivg.manifest_entry()])
-    if imagefolder.is_current(options.output, fingerprint, options.force):
+    if imagefolder.is_current(options.output, fingerprint, options.force, options.verify):
         print(f"{options.output}: up to date")
         return
     from contents import read_contents, read_plan_contents
 
     read, write = (read_plan_contents, write_plans) if options.plans else (read_contents, write_dataset)
-    manifest = write(read(kanjidic_file, kanjivg_files, options, plans), options, fingerprint)
+    try:
+        manifest = write(read(kanjidic_file, kanjivg_files, options, plans), options, fingerprint)
+    except imagefolder.AlreadyMadeError:
+        print(f"{options.output}: another run has made it meanwhile")
+        return
     report(manifest, options.output)
 
 
@@ -89,7 +94,7 @@ def write_dataset(contents: Contents, options: Options, fingerprint: dict[str, A
     from dataset_card import write_card
 
     kinds = (*imagefolder.KINDS, "named") if options.names else imagefolder.KINDS
-    with imagefolder.build(options.output) as folder:
+    with imagefolder.build(options.output, fingerprint, options.force, options.verify) as folder:
         counted, refused = draw(folder, contents, options, imagefolder.SPLITS, kinds)
         if not counted["counts"]["real"]:
             raise UserError("no kanji's picture is fit to be trained on: " + some_reasons(refused))
@@ -104,7 +109,7 @@ def write_plans(contents: Contents, options: Options, fingerprint: dict[str, Any
     """Draw the characters of the plans and write their folder as write_dataset does; returns its manifest."""
     from dataset_card import write_plans_card
 
-    with imagefolder.build(options.output) as folder:
+    with imagefolder.build(options.output, fingerprint, options.force, options.verify) as folder:
         counted, refused = draw(folder, contents, options, imagefolder.SPLITS[:1], ("named",))
         manifest = fingerprint | counted | {"rejected": left_out(contents, refused)}
         imagefolder.write_manifest(folder, manifest)

@@ -48,6 +48,8 @@ class Options:
     """draw a contact sheet here and make no dataset"""
     force: bool = False
     """make the dataset anew, in place of one that was made with other settings"""
+    verify: bool = False
+    """hold every file of a dataset that is there against its SHA-256, and make it anew if one is damaged"""
 
     def check(self) -> None:
         """Raises UserError for a value out of its range."""

@@ -13,7 +13,8 @@ kanji are planned for. Image k of a prompt has seed `--seed` + k, whatever else 
 that seed and the words, so that two prompts never begin alike, and where several plans are good the seed says which.
 
 `--best_of 8` draws eight candidates for each image, the first of which is the one that would be drawn without it, and
-keeps the one in which the recogniser finds what was planned, then the best formed and nearest to `--strokes`.
+keeps the one in which the recogniser finds what was planned, then the best formed and nearest to `--strokes`; a near
+copy of an existing kanji only where none is as good, or where that kanji is the plan.
 `--explain` says what was planned and what is found of it. `--svg` adds the image as vector paths.
 """
 

@@ -10,8 +10,9 @@ was planned, whether it is found and how it is drawn again. The lines of the pro
 page's headings.
 
 All is drawn before anything is written, and the page is written last: stopped at any moment, the folder is as it was or
-holds a whole page. Then images of an earlier page whose prompts are no longer listed are removed; other files stay.
-The nearest real kanji is named where the dataset folder is there.
+holds a whole page; where it was killed while files moved, the next run moves the rest first. Then images of an earlier
+page whose prompts are no longer listed are removed; other files stay. The nearest real kanji is named where the dataset
+folder is there.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from collections.abc import Sequence
 
 from common.command_line import parse, run
 from common.stop_signals import StopSignals
-from scoring.examples import PAGE, ExamplesConfig, make
+from scoring.examples import ExamplesConfig, make
+from scoring.examples_folder import PAGE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,7 +9,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+import contents
 import data_fixtures
 import files
 import imagefolder
@@ -76,14 +78,75 @@ def test_other_sources_are_refused_until_forced(make, tmp_path, source_files):
         make(kanjivg=fewer)
 
 
-def test_missing_pictures_are_noticed(make):
+def remove(path):
+    path.unlink()
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def tear(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def flip_a_bit(path):
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(data)
+
+
+def retouch(path):
+    Image.new("L", (32, 32), "white").save(path)
+
+
+@pytest.mark.parametrize(("harm", "name", "checksums"), [
+    *((harm, name, True) for harm in (remove, empty, tear) for name in ("train/*.png", "test/metadata.jsonl")),
+    (remove, "train/*.png", False), (empty, "test/*.png", False)])
+def test_what_is_missing_emptied_or_torn_is_named_and_made_anew(make, capsys, harm, name, checksums):
+    """Also in a folder of the time before there were checksums, as far as that can tell."""
     folder = make()
-    next(folder.glob("train/*.png")).unlink()
-    with pytest.raises(UserError, match="files missing"):
+    whole = data_fixtures.tree(folder)
+    harmed = next(folder.glob(name))
+    if not checksums:
+        (folder / "checksums.jsonl").unlink()
+    harm(harmed)
+    make()
+    assert f"{harmed.relative_to(folder)} missing or damaged; all is made anew" in capsys.readouterr().out
+    assert data_fixtures.tree(folder) == whole
+
+
+@pytest.mark.parametrize("checksums", [True, False])
+def test_a_flipped_bit_is_found_by_verify_and_made_anew(make, capsys, checksums):
+    folder = make()
+    whole = data_fixtures.tree(folder)
+    if not checksums:
+        (folder / "checksums.jsonl").unlink()
+    make(verify=True)
+    assert "up to date" in capsys.readouterr().out
+    flip_a_bit(next(folder.glob("train/*.png")))
+    make(verify=True)
+    assert data_fixtures.tree(folder) == whole
+
+
+@pytest.mark.parametrize(("name", "harm"), [
+    ("train/*.png", retouch), ("train/metadata.jsonl", lambda path: path.write_text('{"file_name": "mine.png"}\n'))])
+def test_what_someone_changed_is_left_so_and_never_replaced(make, capsys, name, harm):
+    folder = make()
+    changed = next(folder.glob(name))
+    harm(changed)
+    before = data_fixtures.tree(folder)
+    capsys.readouterr()
+    make()
+    said = capsys.readouterr().out
+    assert f"{changed.relative_to(folder)} changed since it was made, and left so" in said and "up to date" in said
+    for options in ({"force": True}, {"verify": True}, {"force": True, "size": 48}):
+        with pytest.raises(UserError, match=f"someone has changed {changed.relative_to(folder)}"):
+            make(**options)
+    empty(next(folder.glob("test/*.png")))
+    with pytest.raises(UserError, match="someone has changed"):
         make()
-    whole = data_fixtures.tree(make(force=True))
-    shutil.rmtree(folder)
-    assert data_fixtures.tree(make()) == whole
+    assert (folder / changed).read_bytes() == before[str(changed.relative_to(folder))]
 
 
 @pytest.mark.parametrize("force", [False, True])
@@ -96,13 +159,31 @@ def test_a_folder_that_holds_something_else_is_refused_and_kept(make, tmp_path, 
     assert only_the_dataset(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "train/notes.txt"])
-def test_a_dataset_to_which_someone_added_a_file_is_never_replaced(make, name):
+@pytest.mark.parametrize("name", ["notes.txt", "train/notes.txt", "train/mine.png", "test/0ffff.png"])
+@pytest.mark.parametrize("checksums", [True, False])
+def test_a_dataset_to_which_someone_added_a_file_is_never_replaced(make, name, checksums):
     folder = make()
+    if not checksums:
+        (folder / "checksums.jsonl").unlink()
     (folder / name).write_text("mine")
-    with pytest.raises(UserError, match=name):
-        make(size=48, force=True)
+    empty(next(folder.glob("test/*.png")))
+    for options in ({"size": 48, "force": True}, {"force": True}, {}):
+        with pytest.raises(UserError, match=rf"something else than a dataset of ours \({name}\)"):
+            make(**options)
     assert (folder / name).read_text() == "mine"
+
+
+def test_a_file_that_is_added_while_the_new_folder_is_made_is_kept(make, monkeypatch):
+    folder, draw = make(), main.draw
+
+    def add_and_draw(*arguments):
+        (folder / "train" / "mine.png").write_text("mine")
+        return draw(*arguments)
+
+    monkeypatch.setattr(main, "draw", add_and_draw)
+    with pytest.raises(UserError, match="train/mine"):
+        make(size=48, force=True)
+    assert (folder / "train" / "mine.png").read_text() == "mine"
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(make, tmp_path):
@@ -116,6 +197,22 @@ def test_an_empty_folder_is_taken(make, tmp_path):
     (tmp_path / "kanji").mkdir()
     assert (make() / "manifest.json").is_file()
     assert only_the_dataset(tmp_path)
+
+
+def test_a_mount_point_is_refused_before_anything_is_drawn(make, tmp_path, monkeypatch):
+    mounted, rename = tmp_path / "kanji", Path.rename
+    mounted.mkdir()
+
+    def refuse(path, target):
+        if path == mounted:
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    monkeypatch.setattr(main, "draw", lambda *_: pytest.fail("it draws"))
+    with pytest.raises(UserError, match=r"mount point.*--output .*kanji/kanji"):
+        make()
+    assert list(tmp_path.iterdir()) == [mounted] and not list(mounted.iterdir())
 
 
 def test_a_link_to_a_folder_stays_a_link(make, tmp_path):
@@ -163,7 +260,7 @@ MOMENTS = [
     (imagefolder, "write_manifest", 0),
     (files, "_to_disk", 0),
     (Path, "rename", 0),
-    (files, "sync", 8),  # the parent's, after the rename; before it five files and three folders
+    (files, "sync", 9),  # the parent's, after the rename; before it six files and three folders
 ]
 
 
@@ -177,7 +274,7 @@ def test_killed_at_any_moment_the_next_run_ends_in_the_same_folder(make, tmp_pat
     assert only_the_dataset(tmp_path)
 
 
-@pytest.mark.parametrize("renames", [0, 1])
+@pytest.mark.parametrize("renames", [0, 1, 2, 3])  # to try whether the former one can be replaced, and to do it
 def test_killed_while_replacing_the_former_dataset_is_not_lost(make, tmp_path, renames):
     former = data_fixtures.tree(make())
     assert killed(lambda: make(size=48, force=True), Path, "rename", renames)
@@ -226,6 +323,28 @@ def test_two_runs_at_once_do_not_mix(make, tmp_path):
     assert [path.name for path in building.iterdir()] == ["other run's"]
     os.close(lock)
     make()
+    assert only_the_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("other", [{"size": 48}, {}])
+def test_what_another_run_makes_while_this_one_reads_is_never_replaced(make, tmp_path, monkeypatch, capsys, other):
+    """Another run began and ended between this one's look at the folder and its drawing."""
+    read, made = contents.read_contents, []
+
+    def read_slowly(*arguments):
+        if not made:
+            made.append(True)
+            make(**other)
+        return read(*arguments)
+
+    monkeypatch.setattr(contents, "read_contents", read_slowly)
+    if other:
+        with pytest.raises(UserError, match=r"size 48, now 32.*--force"):
+            make()
+    else:
+        make()
+        assert "another run has made it meanwhile" in capsys.readouterr().out
+    assert imagefolder.read_manifest(tmp_path / "kanji")["options"]["size"] == other.get("size", 32)
     assert only_the_dataset(tmp_path)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -148,6 +150,29 @@ def test_any_size_and_a_limit(tmp_path, source_flags):
 def test_a_set_made_before_there_was_least_common_is_still_up_to_date():
     assert "least_common" not in Options().manifest_options()
     assert Options(least_common=3).manifest_options() == Options().manifest_options() | {"least_common": 3}
+
+
+def test_the_same_command_mends_an_emptied_picture_and_none_deletes_what_is_not_its_own(
+        dataset, source_flags, tmp_path):
+    copy = shutil.copytree(dataset, tmp_path / "kanji")
+    command = (*source_flags, "--output", copy, "--compose", 150, "--size", 64)
+    emptied = next(copy.glob("train/*.png"))
+    emptied.write_bytes(b"")
+    mended = run(*command)
+    assert mended.returncode == 0 and f"train/{emptied.name} missing or damaged" in mended.stdout, mended.stderr
+    assert data_fixtures.tree(copy) == data_fixtures.tree(dataset)
+
+    (copy / "train" / "holiday.png").write_bytes(emptied.read_bytes())
+    for more in ((), ("--force",), ("--force", "--size", 32), ("--verify",)):
+        assert "train/holiday.png" in refused(*command, *more)
+    assert (copy / "train" / "holiday.png").read_bytes() == emptied.read_bytes()
+
+
+def test_the_checksums_are_those_of_all_files(dataset):
+    lines = [json.loads(line) for line in (dataset / "checksums.jsonl").read_text().splitlines()]
+    assert {line["file"]: (line["bytes"], line["sha256"]) for line in lines} == {
+        name: (len(data), hashlib.sha256(data).hexdigest())
+        for name, data in data_fixtures.tree(dataset).items() if name != "checksums.jsonl"}
 
 
 def test_no_torch_is_imported():

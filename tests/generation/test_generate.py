@@ -56,6 +56,13 @@ def test_a_prompts_file_is_read_line_by_line_without_comments(tmp_path):
         "tree", "moon", "Full Moon"]
 
 
+def test_a_byte_order_mark_is_no_part_of_a_heading_or_a_prompt(tmp_path):
+    file = tmp_path / "prompts.txt"
+    for text, sections in (("# Plain\nmoon\n", [("Plain", ["moon"])]), ("moon\n", [("", ["moon"])])):
+        file.write_text(text, encoding="utf-8-sig")
+        assert request.read_sections(file) == sections
+
+
 def test_comment_lines_head_the_prompts_that_follow(tmp_path):
     file = tmp_path / "prompts.txt"
     file.write_text("moon\n# A heading of no prompts\n## Plain meanings\ntree\n\nfire\n#\nhorse\n", encoding="utf8")
@@ -74,7 +81,8 @@ def test_a_prompts_file_that_is_not_there_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(("flag", "value"), [("count", 0), ("steps", 0), ("seed", -1), ("strokes", 0), ("strokes", 41),
-                                             ("guided_fraction", 1.5)])
+                                             ("guided_fraction", 1.5), ("guidance_scale", float("nan")),
+                                             ("guidance_scale", float("inf")), ("guidance_scale", 0.5)])
 def test_values_out_of_range_name_their_flag(flag, value):
     with pytest.raises(ValueError, match=f"--{flag} {value}"):
         GenerateConfig(prompts=("moon",), **{flag: value})
@@ -105,6 +113,12 @@ def test_a_batch_changes_nothing(drawn):
     assert np.abs(together - alone).mean() < 0.5  # grey levels of 255: a matrix product's rounding, no other image
     other = np.asarray(Image.open(drawn[0] / "moon-0.png"), dtype=float)
     assert np.abs(together - other).mean() > 5.0
+
+
+def test_words_of_which_the_model_knows_none_are_said(tmp_path, capsys):
+    draw_to_folder(GenerateConfig(prompts=("🚀", "moon 🚀", "moon"), steps=1, plan="off", output=tmp_path))
+    said = [line for line in capsys.readouterr().out.splitlines() if "knows nothing of this" in line]
+    assert len(said) == 1 and said[0].startswith("🚀: ")
 
 
 def test_a_picture_says_how_it_was_made(drawn):

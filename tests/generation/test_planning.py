@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import shlex
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -252,6 +254,31 @@ def test_of_several_plans_that_are_found_the_best_comes_first_unless_strokes_are
         assert best_candidate(read, judge).number == number
 
 
+def test_a_near_copy_of_a_kanji_is_kept_only_where_no_other_is_as_good_or_where_it_is_the_plan():
+    judge, ink = Judge.__new__(Judge), Image.new("L", (8, 8))
+
+    def chosen(*readings, **of) -> int:
+        asked = request(of.pop("planned", plan("口", "十")), **of)
+        return best_candidate([Candidate(asked.candidate(number), number, ink, read)
+                               for number, read in enumerate(readings)], judge).number
+
+    copied, novel = reading(well_formed=0.99, is_copy=True), reading(well_formed=0.9)
+    assert chosen(copied, novel) == 1
+    assert chosen(copied, novel, planned=None) == 1
+    assert chosen(copied, novel, planned=plan("口", "十", source="kanji")) == 0
+    assert chosen(copied, reading(well_formed=0.4)) == 0, "not well-formed"
+    assert chosen(copied, reading("口人")) == 0, "not all that was planned"
+    assert chosen(copied, reading(well_formed=0.9, strokes=9.0), strokes=5) == 0, "further from the strokes"
+    assert chosen(copied, novel, strokes=5) == 1
+
+
+def test_a_candidate_of_another_plan_is_better_than_a_near_copy():
+    asked = request(plan("口", "十"), plan("口", "人"))
+    read = [Candidate(asked.candidate(0), 0, Image.new("L", (8, 8)), reading("口十", is_copy=True)),
+            Candidate(asked.candidate(1), 1, Image.new("L", (8, 8)), reading("口人"))]
+    assert best_candidate(read, Judge.__new__(Judge)).number == 1
+
+
 def test_candidates_differ_in_plan_and_the_first_is_the_picture_itself():
     asked = request(plan("口", "十"), plan("口", "人"), plan("二", "人"), seed=4)
     drawn = [asked.candidate(number) for number in range(8)]
@@ -305,6 +332,16 @@ def test_a_command_asks_the_model_for_the_same(planner, of):
     again, = plan_requests(read_requests(config), None if config.plan == "off" else planner, config)
     assert again.noise_seed == asked.noise_seed
     assert sorted(again.prompt.split()) == sorted(asked.prompt.split())
+
+
+def test_a_command_names_the_component_also_where_another_has_its_name(planner):
+    """As 言 and 曰 are both "say"."""
+    alike = copy.copy(planner)
+    alike.components = replace(planner.components, names=tuple(("person",) for _ in planner.components.forms))
+    for forms in ("口", "十", "二", "人", "口人", "十二"):
+        config = parse(GenerateConfig, shlex.split(redraw_command(request(plan(*forms)), SamplingSettings()))[2:], None)
+        again, = plan_requests(read_requests(config), alike, config)
+        assert again.plan.forms == frozenset(forms)
 
 
 def test_an_image_is_explained_only_where_a_judge_reads_it(shipped, base, tmp_path, capsys):

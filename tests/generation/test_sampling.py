@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import operator
+
 import numpy as np
 import pytest
 import torch
 
+import generate as generate_command
+from common.errors import UserError
 from dataset.captions import words_alone
 from generation.sampling import sample, use_fast_sampler
 from generation.settings import SamplingSettings
@@ -85,3 +89,25 @@ def test_an_image_depends_on_its_own_seed_alone(pipeline) -> None:
     assert np.abs(tree - alone).max() <= 1.0
     assert np.abs(tree - other).mean() > 1.0
     assert np.abs(moon - tree).mean() > 1.0
+
+
+@pytest.mark.parametrize("spacing", ["trailing", "leading", "linspace"])
+def test_more_steps_than_the_noise_schedule_has_are_refused(pipeline, monkeypatch, spacing: str) -> None:
+    """Of a timestep that comes twice only NaN is drawn, which would be saved as black."""
+    monkeypatch.setattr(pipeline, "scheduler", type(pipeline.scheduler).from_config(
+        pipeline.scheduler.config, timestep_spacing=spacing))
+    for steps in (1001, 10**12):
+        with pytest.raises(UserError, match=f"--steps {steps}: more than"):
+            next(SamplingSettings(steps=steps).draw(pipeline, ["moon"], [0]))
+
+
+@pytest.mark.parametrize("part", ["unet", "vae.decoder"])
+def test_an_image_of_weights_that_are_not_numbers_is_an_error_and_not_black(
+        tmp_path, capsys, part: str) -> None:
+    harmed = load_pipeline(str(save_base(tmp_path / "base", channels=1)))
+    next(operator.attrgetter(part)(harmed).parameters()).data.fill_(float("nan"))
+    harmed.save_pretrained(tmp_path / "base")
+    flags = ["moon", "--plan", "off", "--steps", "2", "--model", str(tmp_path / "base"), "--output"]
+    assert generate_command.main([*flags, str(tmp_path / "drawn")]) == 1
+    assert "not finite" in capsys.readouterr().err
+    assert not list((tmp_path / "drawn").glob("*"))

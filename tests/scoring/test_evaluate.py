@@ -118,6 +118,24 @@ def test_what_is_missing_is_said_in_one_message(harm, words, kanji, base, tmp_pa
     assert not (tmp_path / "report").exists()
 
 
+def test_a_set_for_which_a_small_dataset_has_no_prompt_is_left_out_and_that_is_said(base, tmp_path, judges, capsys):
+    kanji = save_kanji_set(tmp_path / "kanji")
+    (kanji / "heldout_pairs.jsonl").write_text("")
+    assert evaluate_command.main(command(kanji, base, tmp_path / "report")) == 0
+    assert "pairs" not in json.loads((tmp_path / "report" / "report.json").read_text())["sets"]
+    said = "Left out, since this dataset gives no prompt for them: pairs."
+    assert said in capsys.readouterr().out and said in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_where_no_set_has_a_prompt_that_is_said_before_anything_is_drawn(base, tmp_path, judges, monkeypatch, capsys):
+    kanji = save_kanji_set(tmp_path / "kanji")
+    (kanji / "heldout_pairs.jsonl").write_text("")
+    monkeypatch.setattr(evaluation.Sampler, "sample", None)
+    others = [flag for name in SETS if name != "pairs" for flag in (f"--{name}", "0")]
+    assert evaluate_command.main([*command(kanji, base, tmp_path / "report"), *others]) == 1
+    assert "gives no prompt for what is to be scored (pairs)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("flags", [["--steps", "0"], ["--known", "-1"],
                                    [f for name in SETS for f in (f"--{name}", "0")]])
 def test_a_setting_out_of_range_is_refused(flags, kanji, base, tmp_path, capsys):

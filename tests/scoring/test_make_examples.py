@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import signal
+from pathlib import Path
 
 import pytest
 from lxml import html
@@ -14,13 +15,14 @@ from PIL import Image
 import generate as generate_command
 import make_examples as make_examples_command
 from common.errors import UserError
+from common.locks import locked
 from generation import planning
 from headless_browser import Browser, find_browser
 from planner_fixtures import save_small_planner
 from recogniser_fixtures import save_judge, save_kanji_set
-from scoring import examples
+from scoring import examples, examples_folder
 from scoring.examples import ExamplesConfig
-from training_fixtures import save_base
+from training_fixtures import forked, save_base
 
 needs_browser = pytest.mark.skipif(find_browser() is None, reason="no Chromium is installed (apt install chromium)")
 PROMPTS = "moon\n# People & places\nBuzz Aldrin\n<b>&\n\n# Long ones\n" + "unbroken" * 12 + "\nmoon\n"
@@ -217,16 +219,70 @@ def test_stopped_or_failed_while_it_writes_it_leaves_the_folder_as_it_was(source
 def test_a_signal_while_files_move_waits_until_the_page_is_whole(sources, judges, tmp_path, monkeypatch):
     output = tmp_path / "examples"
     assert make_examples_command.main(command(sources, output, "moon\n")) == 0
-    remove_old = examples.remove_old
+    remove_old = examples_folder.remove_old
 
     def stopped_then_remove(*arguments):
         stop()
         remove_old(*arguments)
 
-    monkeypatch.setattr(examples, "remove_old", stopped_then_remove)
+    monkeypatch.setattr(examples_folder, "remove_old", stopped_then_remove)
     assert make_examples_command.main(command(sources, output, "tree\n")) == 143
     assert {path.name for path in output.iterdir()} == {"index.html", "collated_examples.png", *(
         f"tree-0{more}" for more in (".png", ".json", "-best-of-3.png", "-best-of-3.json"))}
+
+
+def killed_at(calls):
+    """A path's replace() that kills its process, as by SIGKILL, at a call into the examples' own folder."""
+    replace, left = Path.replace, [calls]
+
+    def replace_or_die(path, target):
+        left[0] -= path.parent.name == ".making" and not path.name.startswith(".")
+        if left[0] < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return replace(path, target)
+
+    return replace_or_die
+
+
+@pytest.mark.parametrize("moved", [0, 3])
+def test_what_a_killed_run_was_moving_is_moved_by_the_next_one_before_it_draws(sources, judges, tmp_path, monkeypatch,
+                                                                              moved):
+    output = tmp_path / "examples"
+    assert make_examples_command.main(command(sources, output, "moon\ntree\n")) == 0
+    (output / "mine.txt").write_text("mine")
+    flags = [*command(sources, output, "tree\n"), "--seed", "7"]
+    assert make_examples_command.main([*flags, "--output", str(tmp_path / "whole")]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed_at(moved))
+        killed = forked(lambda: make_examples_command.main(flags), tmp_path / "said")
+    assert killed.status == -signal.SIGKILL, killed.output
+    with monkeypatch.context() as patch:
+        patch.setattr(examples, "draw_examples", fail)
+        assert make_examples_command.main(flags) == 1
+    assert contents(output) == {**contents(tmp_path / "whole"), "mine.txt": b"mine"}
+
+
+def test_a_run_that_was_killed_while_it_wrote_leaves_the_page_and_the_next_one_clears_up(sources, judges, tmp_path,
+                                                                                        monkeypatch):
+    output = tmp_path / "examples"
+    assert make_examples_command.main(command(sources, output, "moon\n")) == 0
+    before = contents(output)
+    with monkeypatch.context() as patch:
+        patch.setattr(examples, "write_page", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        forked(lambda: make_examples_command.main(command(sources, output, "moon\n", "--seed", "7")), tmp_path / "said")
+    assert any((output / ".making").iterdir())
+    (output / ".making").rename(tmp_path / "left")
+    assert contents(output) == before
+    (tmp_path / "left").rename(output / ".making")
+    assert make_examples_command.main(command(sources, output, "moon\n")) == 0
+    assert contents(output) == before
+
+
+def test_two_runs_never_write_into_one_folder_at_once(sources, judges, tmp_path, capsys):
+    output = tmp_path / "examples"
+    with locked(output / ".making"):
+        assert make_examples_command.main(command(sources, output, "moon\n")) == 1
+    assert "another run is at work there" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("prompts", "message"), [("# a heading\n\n", "no prompt in it"), (None, "cannot be read")])

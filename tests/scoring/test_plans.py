@@ -217,8 +217,8 @@ def test_a_report_has_its_plans_beside_it_and_reads_them_composed(score, planner
 def test_a_planned_sample_says_its_plan_and_what_was_found(score):
     _, report = score()
     for sample in report["samples"]["plans"]:
-        names = [one["name"] for one in sample["plan"]["components"]]
-        assert f"--parts '{', '.join(names)}'" in sample["command"]
+        forms = [one["form"] for one in sample["plan"]["components"]]
+        assert f"--parts '{', '.join(forms)}'" in sample["command"]
         assert set(sample["found"]) <= {one["form"] for one in sample["plan"]["components"]}
     assert all("plan" not in sample and "--plan off" in sample["command"] for sample in report["samples"]["wild"])
 

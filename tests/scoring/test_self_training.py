@@ -17,6 +17,7 @@ from PIL import Image
 
 import generate as generate_command
 import self_training as self_training_command
+from common.locks import locked
 from dataset.captioned_folder import read_dataset
 from generation import settings
 from generation.request import noise_seed
@@ -108,6 +109,32 @@ def test_a_run_that_was_stopped_resumes_to_the_same_set(kanji: Path, base: Path,
     for path in (tmp_path / "whole").iterdir():
         if path.name != "manifest.json":
             assert (tmp_path / "own" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_two_runs_never_draw_into_one_folder_at_once(kanji: Path, base: Path, judge: Path, tmp_path: Path,
+                                                     capsys: pytest.CaptureFixture) -> None:
+    flags = command(kanji, base, judge, tmp_path / "own")
+    with locked(tmp_path / ".own.part"):
+        assert self_training_command.main(flags) == 1
+        assert ".own.part: another run is at work there" in capsys.readouterr().err
+        assert not list((tmp_path / ".own.part").iterdir())
+    assert self_training_command.main(flags) == 0
+
+
+def test_a_set_that_another_run_ends_meanwhile_is_taken_as_it_is(
+        kanji: Path, base: Path, judge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flags, choose, other = command(kanji, base, judge, tmp_path / "own"), self_training.choose_requests, []
+
+    def choose_slowly(*given: object) -> object:
+        if not other:
+            other.append(True)
+            assert self_training_command.main(flags) == 0
+            monkeypatch.setattr(SelfTrainingConfig, "draw", None)
+        return choose(*given)
+
+    monkeypatch.setattr(self_training, "choose_requests", choose_slowly)
+    assert self_training_command.main(flags) == 0
+    assert not (tmp_path / ".own.part").exists()
 
 
 def test_where_no_sample_is_good_enough_it_is_said_and_none_is_lost(

@@ -77,6 +77,19 @@ def test_an_exported_model_keeps_its_licence_and_its_weights(base: Path, tmp_pat
     assert json.loads((tmp_path / "exported/text_encoder/config.json").read_text())["dtype"] == "float32"
 
 
+def test_a_pipeline_with_minilm_has_its_licence_beside_it_and_named_in_its_card(base: Path, tmp_path: Path) -> None:
+    exported_tiny(tmp_path)
+    assert export_command.main([str(tmp_path / "exported"), "--output", str(tmp_path / "again")]) == 0
+    for name in ("exported", "again"):
+        assert "Apache License\n" in (tmp_path / name / "text_encoder" / "LICENSE").read_text()
+        card = (tmp_path / name / "README.md").read_text()
+        licences = card.split("## Licence and attributions")[1]
+        assert "all-MiniLM-L6-v2" in licences and card.count("Apache License 2.0") == 1
+    assert export_command.main([str(base), "--output", str(tmp_path / "other")]) == 0
+    assert not (tmp_path / "other" / "text_encoder" / "LICENSE").exists()
+    assert "MiniLM" not in (tmp_path / "other" / "README.md").read_text()
+
+
 def test_what_cannot_be_exported_is_said_and_what_is_there_is_left(
         base: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert export_command.main([str(base), "--output", str(base)]) == 1

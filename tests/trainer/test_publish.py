@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import huggingface_hub
 import pytest
 
 from hub_server import HubServer, serving
+from models.tiny import MINILM_LICENSE
 from recogniser_fixtures import save_kanji_set
 from snippet_fixtures import python_blocks
 from trainer import hub
@@ -92,6 +94,16 @@ def test_the_card_that_is_sent_loads_from_its_repository_and_the_one_that_stays_
     assert settings["lora_rank"] == 2 and settings["dataset_sha256"] == METADATA["dataset_sha256"]
     assert not any(name.endswith(("_dir", "_path")) or name in ("held_out_prompts", "reward_model")
                    for name in settings)
+
+
+def test_the_licence_of_minilm_goes_with_it_and_is_named_in_the_card_that_is_sent(
+        finished: TrainConfig, server: HubServer, tmp_path: Path) -> None:
+    run = shutil.copytree(finished.output_dir, tmp_path / "run")
+    shutil.copy(MINILM_LICENSE, run / "pipeline" / "text_encoder" / "LICENSE")
+    hub.push(replace(finished, output_dir=run, push_to_hub=True, hub_model_id="new-kanji"), METADATA)
+    sent = server.repositories["someone/new-kanji"]
+    assert sent["text_encoder/LICENSE"] == MINILM_LICENSE.read_bytes()
+    assert "all-MiniLM-L6-v2" in sent["README.md"].decode()
 
 
 def test_only_what_was_trained_on_kanji_is_tagged_so(finished: TrainConfig, tmp_path: Path) -> None:

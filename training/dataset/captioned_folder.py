@@ -171,5 +171,5 @@ def _problem_list(root: Path, problems: Sequence[str]) -> str:
     shown = "".join(f"\n  {problem}" for problem in problems[:LISTED_PROBLEMS])
     more = f"\n  ... and {len(problems) - LISTED_PROBLEMS} more" if len(problems) > LISTED_PROBLEMS else ""
     return (f"{root}: {len(problems)} problem{'s' * (len(problems) > 1)} in the dataset:{shown}{more}\n"
-            "Mend or remove these rows and pictures; the kanji set is made anew by: "
-            "python dataExtraction/main.py")
+            "Mend or remove these rows and pictures; of the kanji set, what is damaged is made anew by: "
+            "python dataExtraction/main.py --verify")

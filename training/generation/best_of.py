@@ -58,16 +58,32 @@ def choose(candidates: Sequence[Candidate], judge: Judge | None) -> Candidate:
 def best_candidate(read: Sequence[Candidate], judge: Judge) -> Candidate:
     """Of one request's candidates that were read, those in which most of what was planned is found; of these the best.
 
-    Where no number of strokes is asked for, the well-formed ones of the best plan come before those of other plans:
+    Of the well-formed ones a near copy of an existing kanji is kept only where no other is as good, or where such a
+    kanji is planned. Where no number of strokes is asked for, those of the best plan come before those of other plans:
     what fits the words best is worth more than a little more form. The rest is the judge's choice.
     """
     request = read[0].request
     kept = _most(read, lambda candidate: found_fraction(candidate.request.plan, candidate.reading))
+    kept = _most(kept, lambda candidate: candidate.reading.is_well_formed)
+    if request.plan is None or request.plan.source != "kanji":
+        kept = _novel(kept, request.strokes)
     if request.strokes is None:
         plans = [request.plan, *request.other_plans]
-        kept = _most(kept, lambda candidate: candidate.reading.is_well_formed)
         kept = _most(kept, lambda candidate: -plans.index(candidate.request.plan))
     return kept[judge.best([candidate.reading for candidate in kept], request.strokes)]
+
+
+def _novel(candidates: Sequence[Candidate], strokes: int | None) -> Sequence[Candidate]:
+    """Those that are no near copy of an existing kanji; all where none of these is as near to the number of strokes."""
+    novel = [candidate for candidate in candidates if not candidate.reading.is_copy]
+    if not novel or (strokes is not None and _stroke_error(novel, strokes) > _stroke_error(candidates, strokes)):
+        return candidates
+    return novel
+
+
+def _stroke_error(candidates: Sequence[Candidate], strokes: int) -> float:
+    """By how many strokes the nearest of the candidates misses a number."""
+    return min(abs(candidate.reading.strokes - strokes) for candidate in candidates)
 
 
 def _most(candidates: Sequence[Candidate], worth: Callable[[Candidate], float]) -> list[Candidate]:

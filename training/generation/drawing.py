@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -9,15 +10,19 @@ from tqdm import tqdm
 from common.device import choose_device
 from common.files import save_image
 from common.image_grid import captioned_grid
+from common.quiet import known_noise_off
 from generation.best_of import Candidate, choose, draw_candidates
 from generation.check import explain, reason
 from generation.output import image_provenance, model_provenance, save_sample
-from generation.planning import find_planner, plan_requests
-from generation.request import read_requests
+from generation.planning import find_planner, plan_requests, shortened
+from generation.request import ImageRequest, read_requests
 from generation.settings import GenerateConfig
 from generation.svg import save_svg
 from models.pipelines import load_model
 from recogniser.judge import Judge
+
+with known_noise_off():
+    from diffusers import StableDiffusionPipeline
 
 GRID = "collated_examples.png"
 
@@ -34,6 +39,7 @@ def draw_to_folder(config: GenerateConfig) -> Path:
     judge = Judge.load() if config.best_of > 1 or config.explain else None
     pipeline = load_model(config.model, config.revision).to(device)
     requests = plan_requests(requests, find_planner(config, pipeline), config)
+    say_unknown_words(requests, pipeline)
     model = model_provenance(config.model, pipeline)
     config.output.mkdir(parents=True, exist_ok=True)
     images = []
@@ -49,6 +55,14 @@ def draw_to_folder(config: GenerateConfig) -> Path:
     grid = config.output / GRID
     save_image(captioned_grid(images, [request.title for request in requests], config.columns), grid)
     return grid
+
+
+def say_unknown_words(requests: Sequence[ImageRequest], pipeline: StableDiffusionPipeline) -> None:
+    """Say of which words the model's text encoder knows none, as it may be of emoji: to it they are all the same."""
+    for words in dict.fromkeys(request.drawn_words for request in requests):
+        if set(pipeline.tokenizer.tokenize(words)) <= {pipeline.tokenizer.unk_token}:
+            print(f"{shortened(words)}: the model's text encoder knows nothing of this; what is drawn has nothing to "
+                  "do with it. Use English words")
 
 
 def _in_words(chosen: Candidate) -> str | None:

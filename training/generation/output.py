@@ -54,7 +54,8 @@ def image_provenance(candidate: Candidate, settings: SamplingSettings, best_of: 
 def redraw_command(request: ImageRequest, settings: SamplingSettings) -> str:
     """The command that draws an image again, with the flags that differ from generate.py's defaults.
 
-    A plan is named by its components, so that the image stays the same under another planner; words that were drawn as
+    A plan is named by its components' forms, so that it stays the same under another planner and where two share a
+    name, as 言 and 曰 do ("say"); words that were drawn as
     they are want none. The device is left out, which changes an image by no more than a rounding; of a model's folder
     on this machine only the last part is told.
     """
@@ -76,7 +77,7 @@ def _plan_flags(plan: Plan | None) -> list[str]:
         return ["--plan off"]
     if plan.source == "kanji":
         return []
-    return [f"--parts {shlex.quote(', '.join(one.form if ',' in one.name else one.name for one in plan.components))}"]
+    return [f"--parts {shlex.quote(', '.join(one.form for one in plan.components))}"]
 
 
 def reading_json(reading: Reading) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dataset.captions import with_stroke_tag
 from generation.settings import GenerateConfig
 from planner.plan import Plan
 
+STEM_LETTERS, STEM_BYTES = 60, 180  # of a file's name
 CANDIDATE_SEEDS = 1_000_000  # between the seeds of two candidates of an image: no count reaches the next
 # The plan of each candidate by rank, the image's own first; then all over again. Of 53 names of prompts/development.txt
 # the best of eight shows both components of 87 % with one plan, of 92 to 96 % with two or three, of 98 % with four.
@@ -106,7 +107,7 @@ def read_sections(path: Path) -> list[tuple[str, list[str]]]:
     Empty lines and headings without prompts are left out. Raises UserError where the file cannot be read.
     """
     try:
-        lines = path.read_text(encoding="utf8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # some editors begin a file with a byte-order mark
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--prompts_file {path}: cannot be read ({error})") from None
     sections: list[tuple[str, list[str]]] = [("", [])]
@@ -119,10 +120,14 @@ def read_sections(path: Path) -> list[tuple[str, list[str]]]:
 
 
 def unique_stems(words: Sequence[str]) -> list[str]:
-    """File names for prompts: lower case, hyphens, and a number where two would be the same."""
+    """File names for prompts: lower case, hyphens, and a number where two would be the same.
+
+    Short enough for a file system, which has room for 255 bytes, also with a seed and an ending.
+    """
     stems: list[str] = []
     for word in words:
-        stem = re.sub(r"[^\w]+", "-", word.lower()).strip("-_")[:60] or "prompt"
+        stem = re.sub(r"[^\w]+", "-", word.lower()).strip("-_")[:STEM_LETTERS] or "prompt"
+        stem = stem.encode()[:STEM_BYTES].decode(errors="ignore")
         same = 2
         candidate = stem
         while candidate in stems:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from PIL import Image
 
+from common.errors import UserError
 from common.quiet import known_noise_off
 
 with known_noise_off():
@@ -32,6 +33,16 @@ def use_fast_sampler(pipeline: StableDiffusionPipeline) -> None:
         pipeline.scheduler.config, algorithm_type="sde-dpmsolver++", solver_order=2)
 
 
+def check_steps(pipeline: StableDiffusionPipeline, steps: int) -> None:
+    """Raise UserError where a pipeline's sampler would come by one timestep twice, of which only NaN is drawn."""
+    most = pipeline.scheduler.config.num_train_timesteps
+    if steps <= most:
+        pipeline.scheduler.set_timesteps(steps)
+        if len(set(pipeline.scheduler.timesteps.tolist())) == steps:
+            return
+    raise UserError(f"--steps {steps}: more than this model's noise schedule has, of {most}; ask for fewer")
+
+
 @torch.no_grad()
 def sample(pipeline: StableDiffusionPipeline, prompt_embeds: torch.Tensor,
            negative_prompt_embeds: Sequence[torch.Tensor], seeds: Sequence[int], steps: int, guidance_scale: float,
@@ -43,7 +54,7 @@ def sample(pipeline: StableDiffusionPipeline, prompt_embeds: torch.Tensor,
     width), of which guidance takes the next at each step, in turn; seeds: one an image, each its own CPU generator, so
     that neither the batch nor the device changes what is drawn; resolution: px. `on_step` is called after each
     denoising step and may raise to stop. Guidance is applied in the first `guided_fraction` (0 to 1) of the steps
-    (arXiv 2404.07724); the others cost half.
+    (arXiv 2404.07724); the others cost half. Raises UserError where an image is not finite.
     """
     guided_steps, dtype = round(guided_fraction * steps), pipeline.unet.dtype
     prompt_embeds = prompt_embeds.to(dtype)
@@ -60,9 +71,20 @@ def sample(pipeline: StableDiffusionPipeline, prompt_embeds: torch.Tensor,
         return kept
 
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline(
+    latents = pipeline(
         prompt_embeds=prompt_embeds, negative_prompt_embeds=negatives[0],
         generator=[torch.Generator().manual_seed(seed) for seed in seeds], num_inference_steps=steps,
         guidance_scale=guidance_scale if guided_steps else 1.0, height=resolution, width=resolution,
         callback_on_step_end=after_step, callback_on_step_end_tensor_inputs=["latents", "prompt_embeds"],
+        output_type="latent",
     ).images
+    return _decode(pipeline, latents)
+
+
+def _decode(pipeline: StableDiffusionPipeline, latents: torch.Tensor) -> list[Image.Image]:
+    """Latents (B, C, h, w) as images, just as the pipeline itself decodes them, which would save NaN as black."""
+    decoded = pipeline.vae.decode(latents / pipeline.vae.config.scaling_factor).sample
+    if not decoded.isfinite().all():
+        raise UserError("what the model draws is not finite (NaN or infinite): its weights are damaged, or the scale "
+                        "of guidance is too much for it. Nothing is made of that")
+    return pipeline.image_processor.postprocess(decoded, output_type="pil")

@@ -14,7 +14,14 @@ from PIL import Image
 from common.quiet import known_noise_off
 from common.settings import check_ranges, setting
 from dataset.captions import words_alone
-from generation.sampling import GUIDANCE_SCALE, GUIDED_FRACTION, batch_size_for, sample, use_fast_sampler
+from generation.sampling import (
+    GUIDANCE_SCALE,
+    GUIDED_FRACTION,
+    batch_size_for,
+    check_steps,
+    sample,
+    use_fast_sampler,
+)
 from models.families import encode_prompts
 
 with known_noise_off():
@@ -30,14 +37,14 @@ class SamplingSettings:
     revision: str | None = None
     """Branch, tag or commit, for a hub id."""
     steps: int = setting(20, at_least=1)
-    """Denoising steps."""
-    guidance_scale: float = GUIDANCE_SCALE
+    """Denoising steps, no more than the model's noise schedule has; Stable Diffusion's has 1,000."""
+    guidance_scale: float = setting(GUIDANCE_SCALE, at_least=1)
     """Classifier-free guidance; 1 turns it off. 3 is for the embedded base, Stable Diffusion bases want 5 or more."""
     guided_fraction: float = setting(GUIDED_FRACTION, was="guided_share", at_least=0, at_most=1)
     """Fraction of the steps with guidance, 0 to 1, from the noisiest on."""
     device: Literal["auto", "cpu", "cuda"] = setting("auto", may_differ=True)
     """Where to draw; `auto` takes a CUDA GPU where there is one."""
-    seed: int = setting(0, at_least=0)
+    seed: int = setting(0, at_least=0, at_most=10**15)
     """What the noise of every image, and all that is chosen at random, comes from."""
 
     def __post_init__(self) -> None:
@@ -49,9 +56,11 @@ class SamplingSettings:
         """Draw one image for each prompt under these settings, of the model's own size, in batches; see sampling.
 
         The negative prompt is the empty one and, where a prompt names a number of strokes, in every other step its
-        words alone, so that the number is heeded too. `arithmetic` is around each batch's sampling.
+        words alone, so that the number is heeded too. `arithmetic` is around each batch's sampling. Raises UserError
+        for more steps than the model's noise schedule has, and where an image is not finite.
         """
         use_fast_sampler(pipeline)
+        check_steps(pipeline, self.steps)
         empty, size = encode_prompts(pipeline, [""], pipeline.device), pipeline.unet.config.sample_size
         for start in range(0, len(prompts), batch_size_for(size)):
             batch = slice(start, start + batch_size_for(size))
@@ -92,19 +101,19 @@ class GenerateConfig(PlanningSettings):
     """A text file with a prompt a line; empty lines and those that begin with # are left out."""
     output: Path = Path("pictures")
     """The folder to write to; images of the same prompt and seed in it are replaced."""
-    count: int = setting(1, at_least=1)
-    """Images of each prompt, with seeds that follow one another; where several plans are good they take turns."""
+    count: int = setting(1, at_least=1, at_most=10_000)
+    """Images of each prompt, 10,000 at most, with seeds that follow one another; good plans take turns."""
     parts: str | None = None
     """A plan of your own: one or two components by name or kanji, with commas: --parts "boat, water"."""
     strokes: int | None = setting(None, at_least=1, at_most=40)
     """Ask for this many strokes, and plan components that need no more; without it the model is free."""
-    best_of: int = setting(1, at_least=1)
-    """Candidates for each image, of which the recogniser chooses one; 1 draws without choosing."""
+    best_of: int = setting(1, at_least=1, at_most=1_000)
+    """Candidates for each image, 1,000 at most, of which the recogniser chooses one; 1 draws without choosing."""
     explain: bool = False
     """Say of each image which planned components the recogniser finds in it, also without choosing."""
     svg: bool = False
     """Also write each image as vector paths, an SVG beside its PNG."""
-    columns: int | None = setting(None, at_least=1)
+    columns: int | None = setting(None, at_least=1, at_most=100)
     """Columns of the grid; about square without it."""
 
     def __post_init__(self) -> None:

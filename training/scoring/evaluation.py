@@ -77,6 +77,7 @@ def evaluate(config: EvaluateConfig) -> tuple[Report, dict[str, list[ScoredSampl
 def score(sampler: Sampler, benchmark: Benchmark) -> tuple[Report, dict[str, list[ScoredSample]]]:
     """Sample the benchmark's prompts and score what came: the report and the samples, by set."""
     samples, config = {}, sampler.config
+    real = _score_real(benchmark, config.seed)  # first: what is wrong with the dataset is better known before drawing
     count = sum(len(prompts) * SEEDS[name] for name, prompts in benchmark.prompts.items())
     with tqdm(total=count, desc="sampling", unit="image") as bar:
         for name, prompts in benchmark.prompts.items():
@@ -88,7 +89,7 @@ def score(sampler: Sampler, benchmark: Benchmark) -> tuple[Report, dict[str, lis
         dataset_sha256=benchmark.dataset_sha256,
         judge=JudgeScore.of(benchmark.judge.metadata),
         control_judge=JudgeScore.of(benchmark.control.metadata) if benchmark.control else None,
-        real=_score_real(benchmark, config.seed),
+        real=real,
         sets={name: _score_set(name, samples[name], benchmark, config.seed) for name in samples},
         best_of=score_best_of(sampler, benchmark) if config.best_of > 1 else None,
         composed=score_composed(samples, benchmark, config.seed),

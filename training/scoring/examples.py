@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +22,12 @@ from generation.request import ImageRequest, read_requests, read_sections
 from generation.settings import GenerateConfig, PlanningSettings
 from models.pipelines import load_model
 from recogniser.judge import CONTROL, DATASET, JUDGE, Judge
+from scoring.examples_folder import PAGE, making, publish
 from scoring.examples_page import Example, Shown, write_page
 
 with known_noise_off():
     from diffusers import StableDiffusionPipeline
 
-
-PAGE = "index.html"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +42,7 @@ class ExamplesConfig(PlanningSettings):
     """The dataset folder, whose real kanji are searched for the nearest one; left out where it is not there."""
     best_of: int = setting(8, at_least=2)
     """Candidates of which the recogniser chooses the image that stands beside the first, at least 2."""
-    columns: int = setting(10, at_least=1)
+    columns: int = setting(10, at_least=1, at_most=100)
     """Columns of the grid."""
 
 
@@ -53,8 +50,8 @@ def make(config: ExamplesConfig, signals: StopSignals) -> None:
     """Draw, read, and write the folder.
 
     Raises UserError for a prompts file without prompts, one that cannot be read or a GPU that is not there, ModelError
-    for a model, PlannerError for a planner and JudgeError for a recogniser that cannot be had; the folder is as it was
-    then.
+    for a model, PlannerError for a planner and JudgeError for a recogniser that cannot be had, BusyError where another
+    run makes a page in the folder; the folder is as it was then.
     """
     sections = read_sections(config.prompts_file)
     if not sections:
@@ -64,10 +61,10 @@ def make(config: ExamplesConfig, signals: StopSignals) -> None:
     judge, control = Judge.load(JUDGE, config.train_data_dir), Judge.load(CONTROL, None)
     pipeline = load_model(config.model, config.revision).to(device)
     requests = plan_requests(requests, find_planner(config, pipeline), config)
-    config.output.mkdir(parents=True, exist_ok=True)
-    examples = iter(list(draw_examples(pipeline, requests, config, judge, control)))
-    headed = [(heading, list(itertools.islice(examples, len(prompts)))) for heading, prompts in sections]
-    write_folder(config, signals, headed, model_provenance(config.model, pipeline))
+    with making(config.output, signals) as aside:
+        examples = iter(list(draw_examples(pipeline, requests, config, judge, control)))
+        headed = [(heading, list(itertools.islice(examples, len(prompts)))) for heading, prompts in sections]
+        write_folder(config, signals, aside, headed, model_provenance(config.model, pipeline))
 
 
 def draw_examples(pipeline: StableDiffusionPipeline, requests: Sequence[ImageRequest], config: ExamplesConfig,
@@ -82,32 +79,15 @@ def draw_examples(pipeline: StableDiffusionPipeline, requests: Sequence[ImageReq
                       Shown(best, f"{request.stem}-best-of-{config.best_of}", by_control[1]))
 
 
-def write_folder(config: ExamplesConfig, signals: StopSignals, sections: Sequence[tuple[str, Sequence[Example]]],
-                 model: dict[str, str]) -> None:
+def write_folder(config: ExamplesConfig, signals: StopSignals, aside: Path,
+                 sections: Sequence[tuple[str, Sequence[Example]]], model: dict[str, str]) -> None:
     """Write all files aside, then move them into the folder, the page last, and remove what an earlier page had."""
     examples = [example for _, of_section in sections for example in of_section]
-    with tempfile.TemporaryDirectory(dir=config.output, prefix=".making-") as folder:
-        aside = Path(folder)
-        for example in examples:
-            for shown, best_of in ((example.first, 1), (example.best, config.best_of)):
-                provenance = image_provenance(shown.candidate, config, best_of, model)
-                save_sample(shown.candidate.image, aside, shown.stem, {**provenance, "page": PAGE})
-        save_image(captioned_grid([example.first.candidate.image for example in examples],
-                                  [example.words for example in examples], config.columns), aside / GRID)
-        write_page(aside / PAGE, sections, config, config.best_of, model)
-        with signals.deferred():
-            for path in sorted(aside.iterdir(), key=lambda path: path.name == PAGE):
-                path.replace(config.output / path.name)
-            remove_old(config.output, {shown.stem for example in examples for shown in (example.first, example.best)})
-
-
-def remove_old(folder: Path, kept: set[str]) -> None:
-    """Remove the images of an earlier page, which their JSONs say they are, except those of the stems kept."""
-    for path in folder.glob("*.json"):
-        try:
-            provenance = json.loads(path.read_text(encoding="utf8"))
-        except (OSError, ValueError):
-            continue  # nothing of ours
-        if path.stem not in kept and isinstance(provenance, dict) and provenance.get("page") == PAGE:
-            path.with_name(f"{path.stem}.png").unlink(missing_ok=True)
-            path.unlink()
+    for example in examples:
+        for shown, best_of in ((example.first, 1), (example.best, config.best_of)):
+            provenance = image_provenance(shown.candidate, config, best_of, model)
+            save_sample(shown.candidate.image, aside, shown.stem, {**provenance, "page": PAGE})
+    save_image(captioned_grid([example.first.candidate.image for example in examples],
+                              [example.words for example in examples], config.columns), aside / GRID)
+    write_page(aside / PAGE, sections, config, config.best_of, model)
+    publish(aside, {shown.stem for example in examples for shown in (example.first, example.best)}, signals)

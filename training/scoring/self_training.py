@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from common.device import autocast, choose_device
 from common.errors import UserError
 from common.files import save_image
+from common.locks import locked
 from common.quiet import known_noise_off
 from common.stop_signals import StopSignals
 from dataset.captioned_folder import read_dataset
@@ -31,7 +31,7 @@ def make_set(config: SelfTrainingConfig, stop: StopSignals) -> dict[str, Any]:
     """Draw what is still to be drawn and write the set; returns its manifest.
 
     Raises ModelError, DatasetError, JudgeError or UserError where the model, the dataset, the recogniser or the device
-    cannot be had, or where the folder holds something else; nothing is written then.
+    cannot be had, or where the folder holds something else or another run draws for it; nothing is written then.
     """
     reward_model = Judge.load(config.reward_model, dataset=None)
     device = choose_device(config.device)
@@ -45,17 +45,28 @@ def make_set(config: SelfTrainingConfig, stop: StopSignals) -> dict[str, Any]:
     if not requests:
         raise UserError(f"{config.train_data_dir} and the text encoder's vocabulary give no word to draw")
     building = unfinished(config.output)
-    lines = begin(building, manifest)
+    with locked(building):
+        if config.output.exists():  # another run has made it meanwhile
+            building.rmdir()
+            return read_finished(config.output, manifest)
+        lines = begin(building, manifest)
+        _draw_rest(pipeline, reward_model, requests, lines, config, stop)
+        return finish(building, config.output, manifest, lines)
+
+
+def _draw_rest(pipeline: StableDiffusionPipeline, reward_model: Judge, requests: Sequence[SampleRequest],
+               lines: list[dict[str, Any]], config: SelfTrainingConfig, stop: StopSignals) -> None:
+    """Draw the requests that have no line yet, and add their lines to `lines` and to the log."""
+    building = unfinished(config.output)
     with (building / LOG).open("a", encoding="utf8") as log, tqdm(
             total=len(requests), initial=len(lines), desc="drawing", unit="image") as bar:
-        for drawn in _draw(pipeline, reward_model, requests, len(lines), config, device, building):
+        for drawn in _draw(pipeline, reward_model, requests, len(lines), config, building):
             with stop.deferred():
                 log.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in drawn))
                 log.flush()
                 lines += drawn
             bar.update(len(drawn))
             bar.set_postfix(good=sum(line["verdict"] == GOOD for line in lines))
-    return finish(building, config.output, manifest, lines)
 
 
 def summary(manifest: Mapping[str, Any], output: Path) -> str:
@@ -67,12 +78,12 @@ def summary(manifest: Mapping[str, Any], output: Path) -> str:
 
 
 def _draw(pipeline: StableDiffusionPipeline, reward_model: Judge, requests: Sequence[SampleRequest], done: int,
-          config: SelfTrainingConfig, device: torch.device, folder: Path) -> Iterator[list[dict[str, Any]]]:
+          config: SelfTrainingConfig, folder: Path) -> Iterator[list[dict[str, Any]]]:
     """Draw the requests from number `done` on; for each batch a line of the log a request. Images are saved first."""
     waiting = enumerate(requests[done:], done)
     asked = [request.image for request in requests[done:]]
     for images in config.draw(pipeline, [image.prompt for image in asked], [image.noise_seed for image in asked],
-                              lambda: autocast(device)):
+                              lambda: autocast(pipeline.device)):
         batch = list(itertools.islice(waiting, len(images)))
         readings = reward_model.read(images, [request.prompt.text for _, request in batch])
         lines = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -43,14 +42,14 @@ def unfinished(output: Path) -> Path:
 
 
 def begin(building: Path, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Open the unfinished folder, or make it; returns what was drawn already.
+    """Begin in the unfinished folder, or go on there; returns what was drawn already.
 
     Raises UserError where it was begun with other settings.
     """
     path, log = building / "manifest.json", building / LOG
     if not path.exists():
-        shutil.rmtree(building, ignore_errors=True)
-        building.mkdir(parents=True)
+        for left in building.iterdir():
+            left.unlink()
         log.touch()
         write_text(path, json.dumps(manifest, indent=1) + "\n")
         return []

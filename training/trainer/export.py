@@ -19,6 +19,7 @@ from common.settings import check_ranges, setting
 from generation.sampling import use_fast_sampler
 from models.averaging import average
 from models.pipelines import load_model, load_pipeline
+from models.tiny import MINILM_LICENSE
 from trainer import model_card
 from trainer.config import TrainConfig
 from trainer.presets import PRESETS
@@ -51,7 +52,7 @@ def write_folder(pipeline: StableDiffusionPipeline, dtype: torch.dtype, final: P
     """Write a pipeline folder in safetensors with its card and, where there is one, the grid that the card shows.
 
     Its scheduler is the sampler that generate.py draws with. It appears whole, in place of an older one, and says
-    nothing of this machine.
+    nothing of this machine. With MiniLM goes its licence.
     """
     use_fast_sampler(pipeline)
     with appearing(final) as building:
@@ -60,6 +61,9 @@ def write_folder(pipeline: StableDiffusionPipeline, dtype: torch.dtype, final: P
         _mend_configs(building)
         if grid is not None:
             shutil.copy(grid, building / "samples.png")
+        if isinstance(pipeline.text_encoder, BertModel):
+            shutil.copyfile(MINILM_LICENSE, building / model_card.MINILM_LICENSE_FILE)
+            card = model_card.with_minilm(card)
         (building / "README.md").write_text(card, encoding="utf8")
     return final
 

@@ -114,7 +114,8 @@ def _send_result(api: HfApi, repo: str, config: TrainConfig, card_metadata: dict
     """Send the run's result in one commit, with a card whose snippets load it from there."""
     from huggingface_hub import CommitOperationAdd
 
-    card = model_card.text(config, card_metadata, repo).encode()
-    files = [CommitOperationAdd(name, card if name == "README.md" else str(path))
-             for name, path in result_files(config)]
+    files, card = result_files(config), model_card.text(config, card_metadata, repo)
+    if model_card.MINILM_LICENSE_FILE in dict(files):
+        card = model_card.with_minilm(card)
+    files = [CommitOperationAdd(name, card.encode() if name == "README.md" else str(path)) for name, path in files]
     print(f"model:    {api.create_commit(repo, files, commit_message='Trained pipeline').repo_url}")

@@ -29,6 +29,12 @@ DATA_ATTRIBUTION = f"When the training pictures are those of `dataExtraction/mai
 _KANJI_ATTRIBUTION = f"The images and captions that it was trained on derive from\n{_SOURCES}"
 _BASE_LICENSES = {"bguisard/stable-diffusion-nano-2-1": "creativeml-openrail-m",
                   "CompVis/stable-diffusion-v1-4": "creativeml-openrail-m", "tiny": "cc-by-sa-4.0"}
+MINILM_LICENSE_FILE = "text_encoder/LICENSE"  # in a pipeline folder
+_MINILM = f"""
+`text_encoder/` and `tokenizer/` are MiniLM
+([sentence-transformers/all-MiniLM-L6-v2](https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2)) without its
+pooling layer and in this folder's precision, under the Apache License 2.0: `{MINILM_LICENSE_FILE}`.
+"""
 EXPORTED_TINY = Path("tiny-pipeline")  # where the embedded base's card has its whole pipeline written to
 
 
@@ -98,6 +104,11 @@ python training/train_text_to_image.py --preset tiny --output_dir runs/tiny-long
   --optimizer {settings.optimizer} --train_batch_size {settings.train_batch_size} --learning_rate {rate:g} \\
   --lr_scheduler constant_with_warmup --lr_cooldown_steps 2000 --composed_fraction {settings.composed_fraction:g} \\
   --frequent_kanji_weight {settings.frequent_kanji_weight:g} --timestep_bias_strategy {bias}"""
+
+
+def with_minilm(card: str) -> str:
+    """A card, whose last section is that of licences, with what is to be said of a pipeline that contains MiniLM."""
+    return f"{card.rstrip()}\n{_MINILM}"
 
 
 def grid_caption(config: TrainConfig) -> str:
