@@ -10,25 +10,19 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from tqdm import tqdm
 
-from common.errors import UserError
-from dataset.rows import Row
+from dataset.images import decoded
+from dataset.rows import DatasetError, Row
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 LISTED_PROBLEMS = 20  # how many are printed of those found
 Entries = list[tuple[str, dict[str, Any]]]  # an entry of the metadata and, before it, which one it is, in words
-
-
-class DatasetError(UserError):
-    """A dataset folder that cannot be trained on; the message lists what is wrong and what to do."""
 
 
 def read_dataset(folder: Path, split: str = "train", image_column: str = "file_name", caption_column: str | None = None,
@@ -156,8 +150,7 @@ def _check_picture(root: Path, name: str) -> tuple[str, str | None]:
     except OSError as error:
         return "", f"cannot be read ({error.strerror})"
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
+        decoded(data)
     except Exception as error:  # Pillow raises anything from OSError to SyntaxError on a broken file
         return "", f"is no whole picture ({error})"
     return hashlib.sha256(data).hexdigest(), None

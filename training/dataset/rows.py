@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.errors import UserError
+
 COMPOSED_KINDS = ("composed", "named")  # named: composed for a word, which is a caption of it too
 SAMPLED, NEGATIVE = "sampled", "negative"  # the kinds of a model's own samples: to learn from, and negative ones
 # Where a component stands, in words, by KanjiVG's position; of others the position says it.
@@ -17,6 +19,10 @@ SLOT_WORDS = {
     "kamae": "around", "kamaec": "inside",
 }  # fmt: skip
 EARLIER_KINDS = {"drawn": SAMPLED, "rejected": NEGATIVE}  # older sets'; their metadata are hashed as they are
+
+
+class DatasetError(UserError):
+    """A dataset folder that cannot be trained on; the message lists what is wrong and what to do."""
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def reconstruct(vae: AutoencoderKL, rows: Sequence[Row], whole: int, latent_mixe
     encoded, decoded = [], []
     with autocast(torch.device("cpu")):
         for batch in tqdm(chosen.split(BATCH), desc="reconstructing glyphs", unit="batch", leave=False):
-            glyphs = np.stack([load_image(rows[index].path, RESOLUTION, vae.config.in_channels) for index in batch])
+            glyphs = np.stack([load_image(rows[index], RESOLUTION, vae.config.in_channels) for index in batch])
             encoded.append(vae.encode(torch.from_numpy(glyphs)).latent_dist.sample(rng).float())
             decoded.append(_to_pixels(vae.decode(encoded[-1]).sample))
         latents, mixed = torch.cat(encoded), []
