@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import stat
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -31,11 +34,21 @@ def open_image(row: Row) -> Image.Image:
 
     Raises DatasetError where the file has others by now, and OSError where it cannot be read.
     """
-    data = row.path.read_bytes()
+    data = file_bytes(row.path)
     if hashlib.sha256(data).hexdigest() != row.sha256:
         raise DatasetError(f"{row.path}: the picture has changed since the dataset was checked; the same command "
                            "checks it anew")
     return decoded(data)
+
+
+def file_bytes(path: Path) -> bytes:
+    """The bytes of a picture's file. Raises OSError, also where it is no plain file: of a pipe's end one may wait long.
+
+    Raises ValueError for a name that no file can have.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "No plain file", str(path))
+    return path.read_bytes()
 
 
 def decoded(data: bytes) -> Image.Image:
