@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from dataset.rows import Row
 from models.families import encode_prompts
 from models.pipelines import load_pipeline
 from plan_fixtures import batch_plan
-from training_fixtures import forked, save_base, save_dataset
+from training_fixtures import forked, run_main, same_tensors, save_base, save_dataset, small_config
 
 CPU = torch.device("cpu")
 
@@ -195,6 +196,22 @@ def test_a_damaged_record_is_encoded_anew_and_that_is_said(file: str, bench: Pat
     assert f"{folder}: 1 damaged record in the cache" in capsys.readouterr().err
     encode(bench / "base", bench / "data", tmp_path)
     assert len(encoded_keys) == 1 and "damaged" not in capsys.readouterr().err
+
+
+def test_a_run_with_a_damaged_cache_learns_what_one_with_a_whole_one_does(bench: Path, tmp_path: Path) -> None:
+    config = small_config(bench / "base", bench / "data", tmp_path / "whole", max_train_steps=2)
+    assert run_main(config, tmp_path / "log").status == 0
+    for records in config.cache_dir.glob("*/records.bin"):
+        content = bytearray(records.read_bytes())
+        for offset in range(100, len(content), 999):
+            content[offset] ^= 64
+        records.write_bytes(content)
+    for index in config.cache_dir.glob("*/index.txt"):
+        index.write_bytes(b"".join(index.read_bytes().splitlines(keepends=True)[1:]))
+    ended = run_main(replace(config, output_dir=tmp_path / "damaged"), tmp_path / "log")
+    assert ended.status == 0, ended.output
+    assert "damaged records in the cache, not used" in ended.output
+    assert same_tensors(tmp_path / "damaged/checkpoint-000002", tmp_path / "whole/checkpoint-000002")
 
 
 def test_a_picture_that_changes_after_the_check_is_refused_and_nothing_of_it_kept(tmp_path: Path, bench: Path) -> None:
