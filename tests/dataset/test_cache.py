@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import errno
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,16 +13,16 @@ import torch
 from PIL import Image
 
 from dataset import cache
-from dataset.cache import EncodedRows, encode_rows
-from dataset.captioned_folder import read_dataset
-from dataset.encoders import EncodingSettings, encode_captions
+from dataset.cache import CacheError, EncodedRows, encode_rows
+from dataset.captioned_folder import DatasetError, read_dataset
+from dataset.encoders import CAPTION_BATCH, IMAGE_BATCH, EncodingSettings, encode_captions, encode_images
 from dataset.images import load_image
 from dataset.record_store import RecordStore
 from dataset.rows import Row
 from models.families import encode_prompts
 from models.pipelines import load_pipeline
 from plan_fixtures import batch_plan
-from training_fixtures import forked, save_base, save_dataset
+from training_fixtures import forked, run_main, same_tensors, save_base, save_dataset, small_config
 
 CPU = torch.device("cpu")
 
@@ -62,7 +65,7 @@ def test_what_is_looked_up_is_what_the_encoders_give(bench: Path, tmp_path: Path
     encoded, rows = encode(bench / "base", bench / "data", tmp_path)
     pipeline = load_pipeline(str(bench / "base"))
     with torch.no_grad():
-        pixels = torch.stack([torch.from_numpy(load_image(row.path, 32, 3)) for row in rows])
+        pixels = torch.stack([torch.from_numpy(load_image(row, 32, 3)) for row in rows])
         posterior = pipeline.vae.encode(pixels).latent_dist
         texts = encode_prompts(pipeline, ["moon", "moon, 1 stroke", "water, 2 strokes", "moon eat", ""], CPU)
     numbers = torch.tensor([0, 0, 1, 0, 2])
@@ -152,6 +155,114 @@ def test_bf16_encodes_nearly_the_same_under_other_keys(bench: Path, tmp_path: Pa
         assert torch.allclose(one, other, atol=0.03 * one.abs().max().item())
 
 
+def test_a_picture_has_the_same_record_whatever_it_was_encoded_with(bench: Path, tmp_path: Path,
+                                                                   encoded_keys: list[str]) -> None:
+    """On every machine: a library chooses its kernels by the size of a batch."""
+    rows = read_dataset(bench / "data", progress=False)
+    pipeline = load_pipeline(str(bench / "base"))
+    sizes, captions = [], [caption for row in rows for caption in row.captions]
+    pipeline.vae.encoder.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    pipeline.text_encoder.register_forward_pre_hook(
+        lambda _, given, named: sizes.append(len(named.get("input_ids", *given[:1]))), with_kwargs=True)
+    encode_images(pipeline.vae, rows[:1], settings(tmp_path / "one after another"))
+    for folder in ("one after another", "together"):
+        images = encode_images(pipeline.vae, rows, settings(tmp_path / folder))
+        encode_captions(pipeline, captions[:1], settings(tmp_path / folder))
+        texts = encode_captions(pipeline, captions, settings(tmp_path / folder))
+    assert set(sizes) == {IMAGE_BATCH, CAPTION_BATCH}
+    assert len(encoded_keys) == 2 * (len(rows) + len(set(captions)))
+    one_after_another = encode_images(pipeline.vae, rows, settings(tmp_path / "one after another"))
+    for row in rows:
+        assert torch.equal(one_after_another.tensor()[one_after_another.index[row.sha256]],
+                           images.tensor()[images.index[row.sha256]])
+    assert texts.tensor().shape == (len(set(captions)), 77, 32)
+
+
+@pytest.mark.parametrize("file", ["records.bin", "index.txt"])
+def test_a_damaged_record_is_encoded_anew_and_that_is_said(file: str, bench: Path, tmp_path: Path,
+                                                          encoded_keys: list[str],
+                                                          capsys: pytest.CaptureFixture) -> None:
+    whole, rows = encode(bench / "base", bench / "data", tmp_path)
+    all_rows = torch.arange(len(rows))
+    moments = whole.moments(all_rows).clone()
+    (folder,) = tmp_path.glob("moments-*")
+    content = bytearray((folder / file).read_bytes())
+    content[len(content) // 2] ^= 64
+    (folder / file).write_bytes(content)
+    encoded_keys.clear()
+    capsys.readouterr()
+    again, _ = encode(bench / "base", bench / "data", tmp_path)
+    assert len(encoded_keys) == 1 and torch.equal(again.moments(all_rows), moments)
+    assert f"{folder}: 1 damaged record in the cache" in capsys.readouterr().err
+    encode(bench / "base", bench / "data", tmp_path)
+    assert len(encoded_keys) == 1 and "damaged" not in capsys.readouterr().err
+
+
+def test_a_run_with_a_damaged_cache_learns_what_one_with_a_whole_one_does(bench: Path, tmp_path: Path) -> None:
+    config = small_config(bench / "base", bench / "data", tmp_path / "whole", max_train_steps=2)
+    assert run_main(config, tmp_path / "log").status == 0
+    for records in config.cache_dir.glob("*/records.bin"):
+        content = bytearray(records.read_bytes())
+        for offset in range(100, len(content), 999):
+            content[offset] ^= 64
+        records.write_bytes(content)
+    for index in config.cache_dir.glob("*/index.txt"):
+        index.write_bytes(b"".join(index.read_bytes().splitlines(keepends=True)[1:]))
+    ended = run_main(replace(config, output_dir=tmp_path / "damaged"), tmp_path / "log")
+    assert ended.status == 0, ended.output
+    assert "damaged records in the cache, not used" in ended.output
+    assert same_tensors(tmp_path / "damaged/checkpoint-000002", tmp_path / "whole/checkpoint-000002")
+
+
+def test_a_picture_that_changes_after_the_check_is_refused_and_nothing_of_it_kept(tmp_path: Path, bench: Path) -> None:
+    data = save_dataset(tmp_path / "data", count=6)
+    rows = read_dataset(data, progress=False)
+    Image.new("L", (32, 32), 100).save(rows[3].path)
+    with pytest.raises(DatasetError, match=r"00003\.png: the picture has changed"):
+        encode_rows(load_pipeline(str(bench / "base")), rows, all_captions(rows), settings(tmp_path / "cache"))
+    assert not list((tmp_path / "cache").glob("moments-*"))
+
+
+# --- a cache that cannot be written ----------------------------------------------------------------------------------
+
+@pytest.fixture
+def read_only(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Makes a folder refuse to be written, as a read-only mount does."""
+    def lay(folder: Path) -> None:
+        def refuse(path: Path) -> None:
+            if path.is_relative_to(folder):
+                raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+        def opened(path: Path, mode: str = "r", *arguments, open_=Path.open, **named) -> object:
+            if mode not in ("r", "rb"):
+                refuse(path)
+            return open_(path, mode, *arguments, **named)
+
+        monkeypatch.setattr(Path, "open", opened)
+        for name in ("mkdir", "touch"):
+            changed = getattr(Path, name)
+            monkeypatch.setattr(Path, name,
+                                lambda path, changed=changed, **named: (refuse(path), changed(path, **named)))
+
+    return lay
+
+
+def test_a_whole_cache_on_a_read_only_mount_will_do(bench: Path, tmp_path: Path, read_only: Callable[[Path], None],
+                                                   encoded_keys: list[str]) -> None:
+    encode(bench / "base", bench / "data", tmp_path / "cache")
+    encoded_keys.clear()
+    read_only(tmp_path / "cache")
+    encoded, rows = encode(bench / "base", bench / "data", tmp_path / "cache")
+    assert encoded_keys == [] and len(encoded.moments(torch.arange(len(rows)))) == len(rows)
+
+
+def test_a_cache_that_lacks_something_and_cannot_be_written_is_refused_with_the_way_out(
+        bench: Path, tmp_path: Path, read_only: Callable[[Path], None]) -> None:
+    read_only(tmp_path / "cache")
+    with pytest.raises(CacheError, match=r"--cache_dir .*/cache: cannot be written .* Name another folder"):
+        encode(bench / "base", bench / "data", tmp_path / "cache")
+
+
 # --- a cache from before ---------------------------------------------------------------------------------------------
 
 CAPTION_KEYS = ("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",  # no words
@@ -161,9 +272,9 @@ PICTURE_KEY = "e3b3b6d6fea104167d9f3e6f6aaa039ce5bf43bd17fd16cfe77bcb77aa742764"
 
 
 @pytest.mark.parametrize(("precision", "moments_folder", "embeds_folder", "embeds_dtype"), [
-    ("no", "moments-80866faa0ee53286-32px-fp32", "text-3f324c97570635ad-77-fp32-fp32", torch.float32),
-    ("fp16", "moments-80866faa0ee53286-32px-fp32", "text-3f324c97570635ad-77-fp32-fp16", torch.float16),
-    ("bf16", "moments-80866faa0ee53286-32px-bf16", "text-3f324c97570635ad-77-bf16-fp16", torch.float16)])
+    ("no", "moments-80866faa0ee53286-32px-fp32-v2", "text-3f324c97570635ad-77-fp32-fp32-v2", torch.float32),
+    ("fp16", "moments-80866faa0ee53286-32px-fp32-v2", "text-3f324c97570635ad-77-fp32-fp16-v2", torch.float16),
+    ("bf16", "moments-80866faa0ee53286-32px-bf16-v2", "text-3f324c97570635ad-77-bf16-fp16-v2", torch.float16)])
 def test_a_cache_from_before_is_found_again(precision: str, moments_folder: str, embeds_folder: str,
                                             embeds_dtype: torch.dtype, bench: Path, tmp_path: Path,
                                             encoded_keys: list[str]) -> None:
@@ -178,8 +289,9 @@ def test_a_cache_from_before_is_found_again(precision: str, moments_folder: str,
     for folder, keys, record in ((moments, [PICTURE_KEY], torch.full((2, 4, 16, 16), 7.0)),
                                  (embeds, CAPTION_KEYS, torch.full((77, 32), 3.0, dtype=embeds_dtype))):
         folder.mkdir(parents=True)
-        (folder / "keys.txt").write_text("".join(f"{key}\n" for key in keys))
         (folder / "records.bin").write_bytes(record.numpy().tobytes() * len(keys))
+        lines = [f"{number} {key} {zlib.crc32(record.numpy().tobytes()):08x}" for number, key in enumerate(keys)]
+        (folder / "index.txt").write_text("".join(f"{line} {zlib.crc32(line.encode()):08x}\n" for line in lines))
 
     rows = read_dataset(tmp_path, progress=False)
     encoded = encode_rows(pipeline, rows, torch.ones((1, 1, 2), dtype=torch.bool),

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
+import logging
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+import transformers
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from transformers import CLIPTokenizer
+from transformers.utils.loading_report import LoadStateDictInfo, log_state_dict_report
 
+from common.paths import TINY_DIR, TRAINING_DIR
+from common.quiet import known_noise_off
 from models import tiny
 from models.hub import ModelError
 from models.pipelines import load_pipeline, module_hash
 from models.tiny import tiny_scheduler
+from recogniser.vae_reconstruction import load_autoencoder
 from training_fixtures import save_base
 
 
@@ -78,6 +89,86 @@ def test_a_damaged_base_is_refused_without_a_traceback(copy: Path) -> None:
     assert "is no whole Stable Diffusion 1.x or 2.x pipeline" in refusal(copy)
     weights.unlink()
     assert "unet has no weights" in refusal(copy)
+
+
+def without_tensor(part: Path, name: str) -> Path:
+    """The same part, whose file lacks a tensor."""
+    (path,) = part.glob("*.safetensors")
+    tensors = load_file(path)
+    del tensors[name]
+    save_file(tensors, path, metadata={"format": "pt"})
+    return part
+
+
+@pytest.mark.parametrize(("part", "tensor"), [
+    ("text_encoder", "embeddings.token_embedding.weight"), ("unet", "conv_in.bias"),
+    ("vae", "decoder.conv_out.weight")])
+def test_a_base_that_lacks_a_tensor_is_refused_by_its_name(part: str, tensor: str, copy: Path) -> None:
+    without_tensor(copy / part, tensor)
+    message = refusal(copy)
+    assert f"{copy}: {part}" in message and tensor in message and "lack 1 of the tensors" in message
+
+
+def test_nothing_is_drawn_with_a_text_encoder_that_is_not_whole(copy: Path, tmp_path: Path) -> None:
+    without_tensor(copy / "text_encoder", "encoder.layers.0.layer_norm1.bias")
+    command = [sys.executable, str(TRAINING_DIR / "generate.py"), "moon", "--model", str(copy), "--plan", "off",
+               "--steps", "1", "--output", str(tmp_path / "pictures")]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 1 and "encoder.layers.0.layer_norm1.bias" in ended.stderr
+    assert "Traceback" not in ended.stderr and not (tmp_path / "pictures").exists()
+
+
+def test_an_embedded_base_or_an_autoencoder_that_lacks_a_tensor_is_refused(tmp_path: Path) -> None:
+    for part in ("vae", "unet", "scheduler"):
+        shutil.copytree(TINY_DIR / part, tmp_path / "tiny" / part)
+    without_tensor(tmp_path / "tiny/vae", "encoder.conv_in.bias")
+    assert "encoder.conv_in.bias" in refusal(tmp_path / "tiny")
+    with pytest.raises(ModelError, match=r"encoder\.conv_in\.bias"):
+        load_autoencoder(tmp_path / "tiny/vae")
+
+
+@pytest.mark.parametrize(("missing", "is_seen"), [
+    ({"pooler.dense.weight", "pooler.dense.bias"}, False),
+    ({"pooler.dense.weight", "encoder.layer.0.output.dense.bias"}, True), ({"embeddings.pooler.weight"}, True)])
+def test_transformers_report_is_hidden_where_it_is_of_the_unused_pooler_alone(missing: set[str],
+                                                                            is_seen: bool) -> None:
+    model = SimpleNamespace(__class__=type("BertModel", (), {}))
+    info = LoadStateDictInfo(missing, set(), set(), [], {}, set())
+    with known_noise_off():
+        handler = next(one for one in transformers.utils.logging.get_logger().handlers if one.filters)
+        seen = []
+        log = SimpleNamespace(isEnabledFor=lambda level: False, warning=lambda text: seen.append(
+            bool(handler.filter(logging.LogRecord("transformers", logging.WARNING, "", 0, text, (), None)))))
+        log_state_dict_report(model, "folder", False, info, log)
+    assert seen == [is_seen]
+
+
+def test_a_base_without_a_tokenizer_or_with_anothers_is_refused(copy: Path) -> None:
+    settings = copy / "tokenizer/tokenizer_config.json"
+    content = json.loads(settings.read_text())
+    settings.write_text(json.dumps({**content, "model_max_length": 10**30}))
+    assert "text_encoder/ takes 77 tokens" in refusal(copy)
+    settings.write_text(json.dumps(content))
+    added = CLIPTokenizer.from_pretrained(copy / "tokenizer")
+    added.add_tokens(["horse"])
+    added.save_pretrained(copy / "tokenizer")
+    assert "77 tokens and text_encoder/ knows 76" in refusal(copy)
+    shutil.rmtree(copy / "tokenizer")
+    assert "tokenizer/ is missing" in refusal(copy)
+
+
+@pytest.mark.parametrize("size", [100000, 0, -1, "16"])
+def test_a_base_whose_pictures_cannot_be_drawn_is_refused(size: object, copy: Path) -> None:
+    config = copy / "unet/config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "sample_size": size}))
+    assert f"sample_size {size} makes pictures of" in refusal(copy)
+
+
+@pytest.mark.parametrize("entry", [None, "transformers", ["os", "system"], ["transformers", "pipeline"]])
+def test_a_text_encoder_of_an_unknown_class_is_refused(entry: object, copy: Path) -> None:
+    index = copy / "model_index.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), "text_encoder": entry}))
+    assert "as its text_encoder" in refusal(copy)
 
 
 def test_a_hub_that_cannot_be_reached_is_said_with_the_way_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

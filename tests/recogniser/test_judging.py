@@ -6,9 +6,13 @@ import json
 import shutil
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
+from dataset.rows import DatasetError
 from recogniser.judge import Judge, JudgeError
+from recogniser.network import METADATA, WEIGHTS
 from recogniser_fixtures import glyph, reading, save_judge, save_kanji_set
 
 
@@ -85,6 +89,63 @@ def test_a_changed_dataset_is_read_again(folder, kanji, tmp_path):
     metadata = copy / "test" / "metadata.jsonl"
     metadata.write_text("".join(metadata.read_text(encoding="utf8").splitlines(keepends=True)[1:]), encoding="utf8")
     assert len(Judge.load(folder, copy).references.literals) == count - 1
+
+
+@pytest.mark.parametrize("overwritten", [lambda half: bytes(len(half)), lambda half: half[::-1]])
+def test_kept_readings_that_were_half_overwritten_are_read_again(overwritten, folder, kanji, tmp_path):
+    copy = tmp_path / "kanji"
+    shutil.copytree(kanji, copy)
+    whole = Judge.load(folder, copy).references.embeddings
+    (kept,) = tmp_path.glob("kanji-references-*.safetensors")
+    content = kept.read_bytes()
+    half = len(content) - whole.nbytes // 2
+    kept.write_bytes(content[:half] + overwritten(content[half:]))
+    assert torch.equal(Judge.load(folder, copy).references.embeddings, whole)
+    assert kept.read_bytes() == content
+
+
+def test_a_kanji_whose_picture_is_broken_is_named(folder, kanji, tmp_path):
+    copy = tmp_path / "kanji"
+    shutil.copytree(kanji, copy)
+    picture = next((copy / "test").glob("*.png"))
+    picture.write_bytes(picture.read_bytes()[:60])
+    with pytest.raises(DatasetError, match=rf"{picture.name}: is no whole picture .*main\.py"):
+        Judge.load(folder, copy)
+
+
+def test_rows_that_are_not_whole_are_no_references(folder, kanji, tmp_path):
+    copy = tmp_path / "kanji"
+    shutil.copytree(kanji, copy)
+    count = len(Judge.load(folder, copy).references.literals)
+    with (copy / "test" / "metadata.jsonl").open("a", encoding="utf8") as file:
+        file.write('{"file_name": 5, "literal": "水"}\n{"file_name": "x.png", "literal": ["水"]}\n' + "[" * 100_000)
+    assert len(Judge.load(folder, copy).references.literals) == count
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("component", "0.45"), ("well_formed", "0.9"), ("copy", None), ("copy", float("nan")), ("component", 45),
+    ("well_formed", True), ("component", 0)])
+def test_a_threshold_that_is_no_number_in_its_range_is_refused(name, value, folder, tmp_path):
+    copy = tmp_path / "judge"
+    shutil.copytree(folder, copy)
+    content = json.loads((copy / METADATA).read_text(encoding="utf8"))
+    content["thresholds"][name] = value
+    (copy / METADATA).write_text(json.dumps(content), encoding="utf8")
+    if value == 0:
+        assert Judge.load(copy, None).thresholds.component == 0
+    else:
+        with pytest.raises(JudgeError, match=f"recogniser.json: its threshold {name} is "):
+            Judge.load(copy, None)
+
+
+def test_weights_that_are_no_numbers_are_refused(folder, tmp_path):
+    copy = tmp_path / "judge"
+    shutil.copytree(folder, copy)
+    tensors = load_file(copy / WEIGHTS)
+    tensors["what"][0, 0] = float("nan")
+    save_file(tensors, copy / WEIGHTS)
+    with pytest.raises(JudgeError, match="no finite numbers"):
+        Judge.load(copy, None)
 
 
 def test_without_a_dataset_nothing_is_said_of_the_nearest_kanji(folder, tmp_path):

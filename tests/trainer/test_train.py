@@ -129,8 +129,7 @@ def reward_loss_on(rows: list[Row], pipeline: StableDiffusionPipeline, judge: Ju
 def mean_loss(term: LossTerm, rows: list[Row], unet: torch.nn.Module, pipeline: StableDiffusionPipeline,
               timesteps: range) -> float:
     rng, losses = torch.Generator().manual_seed(0), []
-    pictures = torch.stack([torch.from_numpy(load_image(row.path, 32, pipeline.vae.config.in_channels))
-                            for row in rows])
+    pictures = torch.stack([torch.from_numpy(load_image(row, 32, pipeline.vae.config.in_channels)) for row in rows])
     with torch.no_grad():
         latents = pipeline.vae.encode(pictures).latent_dist.mean * pipeline.vae.config.scaling_factor
         prompt_embeds = encode_prompts(pipeline, [row.captions[0] for row in rows], CPU)

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # "Writing model shards: 1/1" and the like
 _KNOWN_NOISE = (
     "requires torchvision (not installed)",  # image processors that nothing here uses
-    "pooler.dense.weight",  # MiniLM's pooling layer, which is in its file and which we do not load
     "passed `text_encoder` of type",
     "Expected types for text_encoder",  # diffusers on a text encoder that is not CLIP: ours is BERT by design
     "You have disabled the safety checker",
@@ -21,11 +20,23 @@ _KNOWN_NOISE = (
 )
 
 
+_UNUSED_TENSORS = "pooler."  # MiniLM's pooling layer, which is in its own file, in no file of ours, and never used
+
+
 class _KnownNoise(logging.Filter):
     """Lets everything else pass."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not any(text in record.getMessage() for text in _KNOWN_NOISE)
+        message = record.getMessage()
+        return not any(text in message for text in _KNOWN_NOISE) and not _reports_unused_tensors_alone(message)
+
+
+def _reports_unused_tensors_alone(message: str) -> bool:
+    """Whether it is transformers' report of what it loaded, a table with a line for each tensor, of nothing else."""
+    if "LOAD REPORT" not in message:
+        return False
+    _, *tensors = re.findall(r"^(\S.*?) *\|", message, re.MULTILINE)  # after the heading
+    return bool(tensors) and all(name.startswith(_UNUSED_TENSORS) for name in tensors)
 
 
 @contextmanager

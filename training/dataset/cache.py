@@ -7,13 +7,15 @@ what a record is found again, record_store.py how it lies on disk.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from common.errors import UserError
 from common.quiet import known_noise_off
 from dataset.captions import with_stroke_tag
 from dataset.encoders import EncodingSettings, caption_key, encode_captions, encode_images
@@ -21,6 +23,13 @@ from dataset.rows import Row
 
 with known_noise_off():
     from diffusers import StableDiffusionPipeline
+
+
+NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)  # what a read-only mount or another user's folder gives
+
+
+class CacheError(UserError):
+    """A cache that cannot be used; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +107,26 @@ def _caption(rows: Sequence[Row], row: int, caption: int, tagged: int) -> str:
 
 @contextmanager
 def _one_builder(cache_dir: Path) -> Iterator[None]:
-    """Let one process at a time add to the cache; another run waits for it and then finds the records there."""
+    """Let one process at a time add to the cache; another run waits for it and then finds the records there.
+
+    A cache that cannot be written is read without a lock. Raises CacheError where something is missing in it then.
+    """
     import fcntl
 
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    with (cache_dir / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        lock = (cache_dir / "lock").open("w")
+    except OSError as error:
+        if error.errno not in NOT_WRITABLE:
+            raise
+        lock = nullcontext()
+    with lock as file:
+        if file is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in NOT_WRITABLE:
+                raise
+            raise CacheError(f"--cache_dir {cache_dir}: cannot be written ({error.strerror}) and lacks something that "
+                             "this run needs. Name another folder, or copy it to where it can be written.") from error

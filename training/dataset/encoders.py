@@ -1,14 +1,18 @@
 """The VAE and the text encoder at work on a dataset: each keeps what it has encoded in a store of its own.
 
 A store is keyed by the encoder's weights and the dtype, a record in it by the SHA-256 of the picture or caption: a
-changed picture recomputes that picture alone, and two runs or two sets share what they have in common.
+changed picture recomputes that picture alone, and two runs or two sets share what they have in common. A record is a
+function of its picture or caption alone, whatever it was encoded with: all batches have one size, since a library
+chooses its kernels by that, and with them how sums are rounded.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +30,10 @@ with known_noise_off():
     from diffusers import AutoencoderKL, StableDiffusionPipeline
     from transformers import PreTrainedTokenizerBase
 
-IMAGE_BATCH_PIXELS = 32 * 128 * 128  # pixels encoded at once; 32 glyphs, or 2 pictures of 512 px
-CAPTION_BATCH = 256  # captions encoded at once
+IMAGE_BATCH = 32  # pictures encoded at once, of 128 px and less
+IMAGE_BATCH_PIXELS = IMAGE_BATCH * 128**2  # of larger ones fewer: 2 of 512 px
+CAPTION_BATCH = 32  # captions encoded at once
+STORE_VERSION = 2  # to be raised where a key's record changes: pictures read another way, batches of another size
 
 
 @dataclass(frozen=True)
@@ -58,18 +64,18 @@ class EncodingSettings:
 def encode_images(vae: AutoencoderKL, rows: Sequence[Row], settings: EncodingSettings) -> RecordStore:
     """The store of posterior moments, fp32 (2, C, h, w) by the picture's SHA-256, with all of these rows in it."""
     side = settings.resolution // 2 ** (len(vae.config.block_out_channels) - 1)
-    name = f"moments-{module_hash(vae)[:16]}-{settings.resolution}px-{settings.arithmetic}"
+    name = f"moments-{module_hash(vae)[:16]}-{settings.resolution}px-{settings.arithmetic}-v{STORE_VERSION}"
     store = RecordStore(settings.cache_dir / name, (2, vae.config.latent_channels, side, side), torch.float32)
-    paths = {row.sha256: row.path for row in rows}
+    by_key = {row.sha256: row for row in rows}
 
     def encode(keys: Sequence[str]) -> torch.Tensor:
-        images = [load_image(paths[key], settings.resolution, vae.config.in_channels) for key in keys]
+        images = [load_image(by_key[key], settings.resolution, vae.config.in_channels) for key in keys]
         pixels = torch.stack([torch.from_numpy(image) for image in images]).to(settings.device)
         posterior = vae.encode(pixels).latent_dist
         return torch.stack([posterior.mean, posterior.std], dim=1)
 
-    batch_size = max(1, IMAGE_BATCH_PIXELS // settings.resolution**2)
-    _fill(store, list(paths), batch_size, "encoding pictures", vae, encode, settings)
+    batch_size = min(IMAGE_BATCH, max(1, IMAGE_BATCH_PIXELS // settings.resolution**2))
+    _fill(store, list(by_key), batch_size, "encoding pictures", vae, encode, settings)
     return store
 
 
@@ -79,7 +85,7 @@ def encode_captions(pipeline: StableDiffusionPipeline, captions: Sequence[str],
     tokens, width = pipeline.tokenizer.model_max_length, pipeline.text_encoder.config.hidden_size
     encoder = hashlib.sha256((module_hash(pipeline.text_encoder) + _tokenizer_rules(pipeline.tokenizer)).encode())
     kept_in = "fp32" if settings.embeds_dtype == torch.float32 else "fp16"
-    name = f"text-{encoder.hexdigest()[:16]}-{tokens}-{settings.arithmetic}-{kept_in}"
+    name = f"text-{encoder.hexdigest()[:16]}-{tokens}-{settings.arithmetic}-{kept_in}-v{STORE_VERSION}"
     store = RecordStore(settings.cache_dir / name, (tokens, width), settings.embeds_dtype)
     by_key = {caption_key(caption): caption for caption in captions}
 
@@ -106,15 +112,34 @@ def _tokenizer_rules(tokenizer: PreTrainedTokenizerBase) -> str:
 @torch.no_grad()
 def _fill(store: RecordStore, keys: Sequence[str], batch_size: int, title: str, encoder: torch.nn.Module,
           encode: Callable[[Sequence[str]], torch.Tensor], settings: EncodingSettings) -> None:
-    """Encode the keys that are missing, in batches, with a progress bar; a kill loses one batch at most."""
+    """Encode the keys that are missing, in batches, with a progress bar; a kill loses one batch at most.
+
+    Records that are damaged are said and encoded anew. The last batch is filled up with its last key.
+    """
+    if damaged := len(store.forget_damaged(keys)) + store.damaged_lines:
+        print(f"{store.folder}: {damaged} damaged record{'s' * (damaged > 1)} in the cache, not used; what this run "
+              "needs of them is encoded anew", file=sys.stderr)
     missing = store.missing(keys)
     if not missing:
         return
     encoder.to(settings.device).eval()
-    with (torch.autocast(settings.device.type, torch.bfloat16, enabled=settings.arithmetic == "bf16"),
-          tqdm(total=len(missing), desc=title, unit="row") as bar):
+    with _one_arithmetic(settings), tqdm(total=len(missing), desc=title, unit="row") as bar:
         for start in range(0, len(missing), batch_size):
             batch = missing[start:start + batch_size]
-            store.append(batch, encode(batch))
+            records = encode([*batch, *batch[-1:] * (batch_size - len(batch))])
+            store.append(batch, records[:len(batch)])
             bar.update(len(batch))
     encoder.cpu()
+
+
+@contextmanager
+def _one_arithmetic(settings: EncodingSettings) -> Iterator[None]:
+    """Compute in what the store is named for, whatever a run has set for its own: other runs read the store too."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with (torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
+              torch.autocast(settings.device.type, torch.bfloat16, enabled=settings.arithmetic == "bf16")):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from common.errors import UserError
 
 COMPOSED_KINDS = ("composed", "named")  # named: composed for a word, which is a caption of it too
 SAMPLED, NEGATIVE = "sampled", "negative"  # the kinds of a model's own samples: to learn from, and negative ones
@@ -16,7 +19,12 @@ SLOT_WORDS = {
     "whole": "whole", "tare": "hanging", "tarec": "under it", "nyo": "sweeping", "nyoc": "above it",
     "kamae": "around", "kamaec": "inside",
 }  # fmt: skip
+EXACT_FLOATS = 2**53  # below it a float says a whole number exactly
 EARLIER_KINDS = {"drawn": SAMPLED, "rejected": NEGATIVE}  # older sets'; their metadata are hashed as they are
+
+
+class DatasetError(UserError):
+    """A dataset folder that cannot be trained on; the message lists what is wrong and what to do."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,7 @@ class Row:
     @property
     def strokes(self) -> int | None:
         """The stroke count, where the set has one (a set of anything else has none)."""
-        return self._whole_number("strokes")
+        return whole_number(self.metadata.get("strokes"))
 
     @property
     def kind(self) -> str | None:
@@ -62,7 +70,7 @@ class Row:
     @property
     def grade(self) -> int | None:
         """KANJIDIC2's grade, where the set has one: 1 to 6 are the years of primary school."""
-        return self._whole_number("grade")
+        return whole_number(self.metadata.get("grade"))
 
     @property
     def forms(self) -> frozenset[str]:
@@ -75,12 +83,14 @@ class Row:
         components = self.metadata.get("components") or () if self.is_composed else ()
         return tuple(component["meaning"] for component in components if component.get("meaning"))
 
-    def _whole_number(self, name: str) -> int | None:
-        """A value of the metadata that is a whole number; a CSV has it as text."""
-        value = self.metadata.get(name)
-        if isinstance(value, str):
-            return int(value) if value.isdecimal() else None
-        return value if isinstance(value, int) else None
+
+def whole_number(value: Any) -> int | None:
+    """A value of the metadata that is a whole number; a CSV has it as text, and some tables as 5.0."""
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,15}(\.0*)?", value.strip()):
+        value = float(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) < EXACT_FLOATS:
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def form_of(component: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,6 +17,7 @@ from common.paths import TINY_DIR
 from common.quiet import known_noise_off
 from models.families import family_of
 from models.hub import NO_SAFETENSORS, ModelError, first_line, hub_snapshot
+from models.parts import PARTS, load_part, part_class, refuse_incomplete, refuse_unusable
 from models.tiny import load_tiny
 
 with known_noise_off():
@@ -40,16 +42,22 @@ def load_pipeline(name_or_path: str, revision: str | None = None) -> StableDiffu
                          "`tiny` is the embedded base.")
     else:
         folder = hub_snapshot(name_or_path, revision)
-    _check_pipeline_folder(folder, name_or_path)
+    index = _check_pipeline_folder(folder, name_or_path)
     try:
         with known_noise_off():
+            parts = {part: load_part(part_class(index, part), folder / part) for part in PARTS}
             pipeline = StableDiffusionPipeline.from_pretrained(
-                folder, torch_dtype=torch.float32, use_safetensors=True, safety_checker=None, feature_extractor=None,
-                requires_safety_checker=False, local_files_only=True)
+                folder, **{part: module for part, (module, _) in parts.items()}, safety_checker=None,
+                feature_extractor=None, requires_safety_checker=False, local_files_only=True)
+    except ModelError as error:
+        raise ModelError(f"{name_or_path}: {error}") from None
     except Exception as error:  # whatever a broken folder makes the loaders raise
         raise ModelError(f"{name_or_path}: is no whole Stable Diffusion 1.x or 2.x pipeline "
                         f"({type(error).__name__}: {first_line(error)})") from error
     family_of(pipeline).mend(pipeline)
+    for part, (module, lacking) in parts.items():
+        refuse_incomplete(f"{name_or_path}: {part}", module, lacking)
+    refuse_unusable(name_or_path, pipeline)
     return pipeline
 
 
@@ -62,22 +70,24 @@ def module_hash(module: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _check_pipeline_folder(folder: Path, name: str) -> None:
-    """Refuse what is no Stable Diffusion pipeline before a loader tries. Raises ModelError."""
+def _check_pipeline_folder(folder: Path, name: str) -> dict[str, Any]:
+    """Its model_index.json. Raises ModelError where it is no Stable Diffusion pipeline, before a loader tries."""
     index = folder / "model_index.json"
     if not index.is_file():
         raise ModelError(f"{name}: no model_index.json in it, so it is no diffusers pipeline folder")
     try:
-        kind = json.loads(index.read_text(encoding="utf8")).get("_class_name")
-    except (ValueError, AttributeError, OSError) as error:
+        content = json.loads(index.read_text(encoding="utf8"))
+        kind = content.get("_class_name")
+    except (ValueError, AttributeError, RecursionError, OSError) as error:
         raise ModelError(f"{index}: cannot be read ({error})") from None
     if kind != "StableDiffusionPipeline":
         raise ModelError(f"{name}: a {kind}, where a StableDiffusionPipeline (Stable Diffusion 1.x or 2.x) is needed")
-    for part in ("unet", "vae", "text_encoder"):
+    for part in PARTS:
         if not any((folder / part).glob("*.safetensors")):
             if any((folder / part).glob("*.bin")):
                 raise ModelError(f"{name}: {part} {NO_SAFETENSORS}")
             raise ModelError(f"{name}: {part} has no weights")
+    return content
 
 
 def load_model(name: str, revision: str | None = None) -> StableDiffusionPipeline:

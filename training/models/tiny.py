@@ -11,6 +11,7 @@ import torch
 from common.errors import first_line
 from common.quiet import known_noise_off
 from models.hub import ModelError
+from models.parts import load_whole, refuse_unusable
 
 with known_noise_off():
     from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
@@ -78,15 +79,14 @@ def load_tiny(folder: Path) -> StableDiffusionPipeline:
     if not (folder / "unet").is_dir():
         raise ModelError(f"{folder}: the embedded base's weights are not there. They come with the project "
                         "(git checkout training/tiny), or: python training/train_base.py")
+    vae, unet = load_whole(AutoencoderKL, folder / "vae"), load_whole(UNet2DConditionModel, folder / "unet")
     try:
-        with known_noise_off():
-            vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32, use_safetensors=True)
-            unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32,
-                                                        use_safetensors=True)
-            scheduler = DPMSolverMultistepScheduler.from_pretrained(folder / "scheduler")
+        scheduler = DPMSolverMultistepScheduler.from_pretrained(folder / "scheduler")
     except Exception as error:
         raise ModelError(f"{folder}: the embedded base cannot be loaded ({first_line(error)})") from error
-    return assemble_tiny(vae, unet, scheduler)
+    pipeline = assemble_tiny(vae, unet, scheduler)
+    refuse_unusable(str(folder), pipeline)
+    return pipeline
 
 
 def as_saved(text_encoder: BertModel) -> None:

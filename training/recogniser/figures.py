@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ ACCEPTED = 0.95  # fraction of the real calibration characters that the threshol
 COPIES_FOUND = 0.95  # fraction of distorted characters that the threshold calls a copy of their original
 JUDGED_BREAKERS = ("strokes dropped", "shuffled", "overlaid", "mirrored")  # the kinds that the goal is set on
 BATCH = 128
+MAX_THRESHOLD = 1.0 + 1e-5  # a cosine, rounded
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,17 @@ class Thresholds:
 
     @classmethod
     def of(cls, stored: Mapping[str, float]) -> Thresholds:
-        """From recogniser.json, where older recognisers have `part` for `component`. Raises KeyError."""
-        return cls(stored.get("component") or stored["part"], stored["well_formed"], stored["copy"])
+        """From recogniser.json, where older recognisers have `part` for `component`.
+
+        Raises KeyError or TypeError where one is missing, and ValueError where one is no number or out of its range.
+        """
+        component = stored["component"] if "component" in stored else stored["part"]
+        found = cls(component, stored["well_formed"], stored["copy"])
+        for name, value in asdict(found).items():
+            least = -1 if name == "copy" else 0
+            if type(value) not in (int, float) or not least <= value <= MAX_THRESHOLD:
+                raise ValueError(f"its threshold {name} is {value!r}, where a number from {least} to 1 must stand")
+        return found
 
 
 @torch.no_grad()

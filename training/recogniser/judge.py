@@ -25,7 +25,7 @@ from dataset.rows import SLOT_WORDS
 from recogniser.figures import Thresholds, run_network
 from recogniser.labels import SLOTS, Vocabulary
 from recogniser.nearest_kanji import ReferenceKanji, load_references
-from recogniser.network import WEIGHTS, Recogniser, RecogniserError, load_recogniser, to_ink
+from recogniser.network import METADATA, WEIGHTS, Recogniser, RecogniserError, load_recogniser, to_ink
 from recogniser.senses import asked_first
 
 JUDGE = TRAINING_DIR / "recogniser_weights" / "judge"
@@ -112,9 +112,12 @@ class Judge:
         try:
             network, vocabulary, metadata = load_recogniser(folder)
             thresholds = Thresholds.of(metadata["thresholds"])
-        except (RecogniserError, KeyError, TypeError) as error:
-            reason = str(error) if isinstance(error, RecogniserError) else f"{folder}: it has no thresholds"
-            raise JudgeError(f"the judge cannot be loaded. {reason}") from error
+        except RecogniserError as error:
+            raise JudgeError(f"the judge cannot be loaded. {error}") from error
+        except (KeyError, TypeError):
+            raise JudgeError(f"the judge cannot be loaded. {folder}: it has no thresholds") from None
+        except ValueError as error:
+            raise JudgeError(f"the judge cannot be loaded. {folder / METADATA}: {error}") from None
         metadata = {**metadata, "sha256": sha256(folder / WEIGHTS)}
         references = None if dataset is None else load_references(network, metadata["sha256"], dataset)
         return cls(network, vocabulary, thresholds, references, metadata)

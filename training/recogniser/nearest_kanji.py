@@ -19,7 +19,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
 
+from common.errors import first_line
 from common.files import replacing
+from dataset.images import decoded, file_bytes
+from dataset.metadata import read_json_lines
+from dataset.rows import DatasetError
 from recogniser.network import Recogniser, to_ink
 
 BATCH = 128
@@ -43,7 +47,8 @@ def load_references(network: Recogniser, recogniser_hash: str, folder: Path) -> 
     """The real characters of a dataset folder; None where the folder is none or its rows name no characters.
 
     Computed on the first call (some ten seconds) and kept as `<folder>-references-<key>.safetensors`, by the dataset
-    and the recogniser; where that file cannot be written they are computed each time.
+    and the recogniser; where that file cannot be written, or is not what was written, they are computed again. Raises
+    DatasetError where a row's picture cannot be read.
     """
     files = [path for path in (folder / "train" / "metadata.jsonl", folder / "test" / "metadata.jsonl")
              if path.is_file()]
@@ -67,13 +72,11 @@ def load_references(network: Recogniser, recogniser_hash: str, folder: Path) -> 
 
 def _real_entries(metadata: Path) -> Iterator[tuple[str, str]]:
     """The picture (relative to the dataset folder) and the literal of each real character of a split."""
-    for line in metadata.read_text(encoding="utf8").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue  # read_dataset reports it
-        if isinstance(row, dict) and row.get("kind", "real") == "real" and row.get("literal") and row.get("file_name"):
-            yield f"{metadata.parent.name}/{row['file_name']}", row["literal"]
+    entries, _ = read_json_lines(metadata)  # read_dataset reports what cannot be read
+    for _, row in entries:
+        name, literal = row.get("file_name"), row.get("literal")
+        if row.get("kind", "real") == "real" and all(isinstance(one, str) and one for one in (name, literal)):
+            yield f"{metadata.parent.name}/{name}", literal
 
 
 @torch.no_grad()
@@ -81,29 +84,43 @@ def _embed(network: Recogniser, paths: list[Path]) -> torch.Tensor:
     found = []
     with tqdm(total=len(paths), desc="reading real kanji", unit="kanji", leave=False) as bar:
         for start in range(0, len(paths), BATCH):
-            images = []
-            for path in paths[start:start + BATCH]:
-                with Image.open(path) as image:
-                    images.append(image.convert("L"))
+            images = [_open(path) for path in paths[start:start + BATCH]]
             found.append(network(to_ink(images)).embedding)
             bar.update(len(images))
     return torch.cat(found)
 
 
+def _open(path: Path) -> Image.Image:
+    try:
+        return decoded(file_bytes(path))
+    except Exception as error:  # Pillow raises anything from OSError to SyntaxError on a broken file
+        raise DatasetError(f"{path}: is no whole picture ({first_line(error)}); the kanji set is made anew by: "
+                           "python dataExtraction/main.py") from error
+
+
 def _read(cache: Path, folder: Path) -> ReferenceKanji | None:
     try:
         with safe_open(cache, framework="pt") as file:
-            entries = json.loads(file.metadata()["entries"])
+            text, digest = file.metadata()["entries"], file.metadata()["sha256"]
             embeddings = file.get_tensor("embeddings")
+        if digest != _digest(embeddings, text):
+            return None
+        entries = json.loads(text)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
-        return None
-    if len(entries) != len(embeddings):
         return None
     return ReferenceKanji(embeddings, tuple(literal for _, literal in entries),
                           tuple(folder / name for name, _ in entries))
 
 
 def _write(cache: Path, embeddings: torch.Tensor, entries: list[tuple[str, str]]) -> None:
+    embeddings, text = embeddings.contiguous(), json.dumps(entries, ensure_ascii=False)
     with suppress(OSError, SafetensorError), replacing(cache) as temporary:
-        save_file({"embeddings": embeddings.contiguous()}, temporary,
-                  metadata={"entries": json.dumps(entries, ensure_ascii=False)})
+        save_file({"embeddings": embeddings}, temporary,
+                  metadata={"entries": text, "sha256": _digest(embeddings, text)})
+
+
+def _digest(embeddings: torch.Tensor, entries: str) -> str:
+    """Of both together: half a file overwritten is a file that safetensors reads."""
+    digest = hashlib.sha256(entries.encode())
+    digest.update(embeddings.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -212,4 +212,7 @@ def load_recogniser(folder: Path) -> tuple[Recogniser, Vocabulary, dict]:
                               "python training/train_recogniser.py") from error
     if unexpected or any(not name.endswith("num_batches_tracked") for name in missing):
         raise RecogniserError(f"{folder}: its weights are of another recogniser than its labels and shape")
+    if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
+        raise RecogniserError(f"{folder / WEIGHTS}: has weights that are no finite numbers. Make it anew with: "
+                              "python training/train_recogniser.py")
     return network.eval(), vocabulary, metadata

@@ -15,6 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from common.seeds import Purpose, generator
+from dataset.images import open_image
 from dataset.rows import Row
 from recogniser.augmentations import BREAKERS, as_sampled, synthetic_pair
 from recogniser.labels import MAX_STROKES, NONE, SLOTS, TOGETHER, Vocabulary, slot_classes
@@ -73,8 +74,8 @@ def read_glyphs(rows: Sequence[Row], vocabulary: Vocabulary) -> Glyphs:
     classes = vocabulary.classes()
     pixels = np.empty((len(rows), 1, SIDE, SIDE), dtype=np.uint8)
     for index, row in enumerate(tqdm(rows, desc="reading images", unit="image", leave=False)):
-        with Image.open(row.path) as image:
-            pixels[index, 0] = 255 - np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX))
+        image = open_image(row).convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
+        pixels[index, 0] = 255 - np.asarray(image)
     slots = [slot_classes(row.metadata.get("components") or (), row.metadata.get("literal"), classes) for row in rows]
     return Glyphs(
         pixels=torch.from_numpy(pixels),

@@ -15,6 +15,7 @@ from common.quiet import known_noise_off
 from common.seeds import Purpose, generator
 from dataset.images import load_image
 from dataset.rows import Row
+from models.parts import load_whole
 from recogniser.network import SIDE, decoded_ink
 from recogniser.training_batches import Reconstructions
 
@@ -26,10 +27,10 @@ BATCH = 16
 
 
 def load_autoencoder(folder: Path) -> AutoencoderKL | None:
-    """The autoencoder of a diffusers folder; None where there is none."""
+    """The autoencoder of a diffusers folder; None where there is none. Raises ModelError where it is not whole."""
     if not (folder / "config.json").is_file():
         return None
-    return AutoencoderKL.from_pretrained(folder, use_safetensors=True)
+    return load_whole(AutoencoderKL, folder)
 
 
 @torch.no_grad()
@@ -46,7 +47,7 @@ def reconstruct(vae: AutoencoderKL, rows: Sequence[Row], whole: int, latent_mixe
     encoded, decoded = [], []
     with autocast(torch.device("cpu")):
         for batch in tqdm(chosen.split(BATCH), desc="reconstructing glyphs", unit="batch", leave=False):
-            glyphs = np.stack([load_image(rows[index].path, RESOLUTION, vae.config.in_channels) for index in batch])
+            glyphs = np.stack([load_image(rows[index], RESOLUTION, vae.config.in_channels) for index in batch])
             encoded.append(vae.encode(torch.from_numpy(glyphs)).latent_dist.sample(rng).float())
             decoded.append(_to_pixels(vae.decode(encoded[-1]).sample))
         latents, mixed = torch.cat(encoded), []

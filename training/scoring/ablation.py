@@ -19,6 +19,7 @@ from common.paths import TINY_DIR
 from common.settings import check_ranges, setting
 from common.stop_signals import StopSignals
 from dataset.captioned_folder import read_dataset
+from dataset.images import open_image
 from dataset.rows import Row, dataset_hash
 from generation.drawing import draw_to_folder
 from generation.request import read_requests
@@ -243,8 +244,7 @@ def _lay_rows(rows: Sequence[Row], folder: Path, mirrored: bool) -> None:
         _link(row.path, folder / name)
         lines.append({"file_name": name, **entry})
         if mirrored:
-            with Image.open(row.path) as image:
-                ImageOps.mirror(image).save(folder / f"mirrored-{name}")
+            ImageOps.mirror(open_image(row)).save(folder / f"mirrored-{name}")
             lines.append({"file_name": f"mirrored-{name}", **entry})
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     (folder / "metadata.jsonl").write_text(text, encoding="utf8")

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from dataset.captioned_folder import DatasetError, read_dataset
+from dataset.images import open_image
 from dataset.rows import Row, dataset_hash
 from planner.plan import Plan
 from planner.planner import PLANNER_WEIGHTS, Planner, PlannerError
@@ -170,8 +171,4 @@ def read_real(judge: Judge, control: Judge | None, rows: Sequence[Row], held_out
 
 
 def _open(rows: Sequence[Row]) -> list[Image.Image]:
-    images = []
-    for row in rows:
-        with Image.open(row.path) as image:
-            images.append(image.convert("L"))
-    return images
+    return [open_image(row).convert("L") for row in rows]

@@ -167,7 +167,7 @@ def _real(pipeline: StableDiffusionPipeline, rows: Sequence[Row], device: torch.
     vae, side = pipeline.vae, pipeline.unet.config.sample_size * pipeline.vae_scale_factor
     glyphs = []
     for row in rows:
-        pixels = torch.from_numpy(load_image(row.path, side, vae.config.in_channels))[None].to(device, vae.dtype)
+        pixels = torch.from_numpy(load_image(row, side, vae.config.in_channels))[None].to(device, vae.dtype)
         decoded = vae.decode(vae.encode(pixels).latent_dist.mode()).sample
         image = pipeline.image_processor.postprocess(decoded, output_type="pil")[0]
         glyphs.append(Glyph(image, literal=row.metadata.get("literal") or row.path.name))

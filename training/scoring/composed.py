@@ -13,6 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from dataset.captioned_folder import DatasetError, read_dataset
+from dataset.images import open_image
 from planner.plan import Plan
 
 COMPOSED_SETS = ("wild_planned", "plans")
@@ -45,8 +46,7 @@ def read_composed(folder: Path, plans: Mapping[str, Plan]) -> dict[str, Image.Im
                 f"--composed_plans {folder}: composed of other plans ({plan.words}: {' + '.join(sorted(row.forms))}, "
                 f"now {' + '.join(sorted(plan.forms))}). Compose the report's {PLANS_FILE} again with: python "
                 f"dataExtraction/main.py --plans {PLANS_FILE} --output FOLDER")
-        with Image.open(row.path) as image:
-            images[plan.words] = image.convert("L")
+        images[plan.words] = open_image(row).convert("L")
     if not images:
         raise DatasetError(f"--composed_plans {folder}: no plan of these words is composed in it. Compose the report's "
                            f"{PLANS_FILE} with: python dataExtraction/main.py --plans {PLANS_FILE} --output FOLDER")

@@ -180,7 +180,7 @@ def _read_glyphs(rows: Sequence[Row]) -> torch.Tensor:
     """All pictures as uint8 (N, 1, 128, 128); 16 kB each, so that a hundred thousand fit into memory."""
     glyphs = np.empty((len(rows), 1, RESOLUTION, RESOLUTION), dtype=np.uint8)
     for index, row in enumerate(tqdm(rows, desc="reading pictures", unit="picture", leave=False)):
-        glyphs[index] = np.rint((load_image(row.path, RESOLUTION, 1) + 1.0) * 127.5)
+        glyphs[index] = np.rint((load_image(row, RESOLUTION, 1) + 1.0) * 127.5)
     return torch.from_numpy(glyphs)
 
 
