@@ -13,6 +13,13 @@ does nothing, in under two seconds.
 
 from __future__ import annotations
 
+from startup import prepare_process
+
+if __name__ == "__main__":
+    prepare_process()
+
+# isort: split
+
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace

@@ -19,7 +19,10 @@ keeps the one in which the recogniser finds what was planned, then the best form
 
 from __future__ import annotations
 
-import common.torch_environment  # noqa: F401 - before torch
+from common.startup import prepare_process
+
+if __name__ == "__main__":
+    prepare_process()
 
 # isort: split
 
