@@ -36,7 +36,7 @@ while [[ $# -gt 0 ]]; do
     __preset | __train_data_dir | __output_dir | __main_process_ip)
       [[ -n $value ]] || refuse "$flag needs a value" ;;
     __num_processes | __num_machines | __machine_rank | __main_process_port)
-      [[ $value =~ ^(0|[1-9][0-9]{0,4})$ && "$name $value" != "__num_processes 0" ]] || refuse "$flag needs a number" ;;
+      [[ $value =~ ^(0|[1-9][0-9]{0,4})$ && $name$value != __num_processes0 ]] || refuse "$flag needs a number" ;;
   esac
   case $name in
     __preset) preset=$value ;;
@@ -68,9 +68,9 @@ if [[ $mode == dry_run ]]; then
   exec "$python" "${home}training/train_text_to_image.py" "${settings[@]}"
 fi
 
-# --- how the steps are run: signals go on to them, and the script ends as they do: nothing is left behind --------------
-# Of several processes each gets its own signal: accelerate's launcher, were it told, would kill them after 30 seconds, in
-# the midst of a large checkpoint.
+# --- how the steps are run: signals go on to them, and the script ends as they do: nothing is left behind -------------
+# Of several processes each gets its own signal: accelerate's launcher, were it told, would kill them after 30 seconds,
+# in the midst of a large checkpoint.
 export TORCHELASTIC_SIGNALS_TO_HANDLE=SIGQUIT
 pass_on() {  # signal, process
   local workers=""
@@ -115,7 +115,6 @@ if [[ $processes -gt 1 || ${#launcher[@]} -gt 0 ]]; then
 else
   start=("$python")  # plain: an accelerate launcher that is killed would leave its one process behind
 fi
-
 run "${start[@]}" "${home}training/train_text_to_image.py" "${settings[@]}"
 
 # --- 4. examples: what the trained model draws for prompts of the first exercise --------------------------------------
