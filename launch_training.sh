@@ -5,24 +5,43 @@
 #   ./launch_training.sh sd14                 a preset by name: tiny, sd-nano or sd14
 #   ./launch_training.sh tiny --seed 1        flags of training/train_text_to_image.py follow the preset
 #   ./launch_training.sh tiny --train_data_dir my_folder --output_dir runs/mine --learning_rate 5e-4   your own pictures
+#   ./launch_training.sh sd14 --dry_run       what would be done, with all settings
 #
+# A relative path is one of the folder that this is called from. Without flags all lies in the project: data/, runs/.
 # Several GPUs are used by themselves. Of several machines, each runs this with accelerate's own flags:
 #   --num_processes 16 --num_machines 2 --machine_rank 0 --main_process_ip 10.0.0.1 --main_process_port 29500
+# All flags of the trainer: python training/train_text_to_image.py --help
 set -euo pipefail
-cd "$(dirname "$0")"
+self=$(readlink -f "${BASH_SOURCE[0]}")  # a symlink may lie anywhere
+root=${self%/*}
+home=$root/
+if [[ $PWD -ef $root ]]; then home=""; fi  # what is shown, and what a card may tell, is then as short as it was given
 
 say() { printf '\n== %s\n' "$*"; }
+refuse() {
+  printf 'error: %s\n' "$*" >&2
+  exit 2
+}
 
 # --- what is asked for: a preset, flags of the launcher, and the rest, which is the trainer's -------------------------
 preset=""
 if [[ $# -gt 0 && $1 != -* ]]; then preset=$1; shift; fi
-data=data/kanji output="" custom_data=no processes="" launcher=() trainer=()
+data=${home}data/kanji output="" custom_data=no processes="" launcher=() trainer=()
 while [[ $# -gt 0 ]]; do
   flag=${1%%=*} value="" width=1
-  if [[ $1 == *=* ]]; then value=${1#*=}; elif [[ $# -gt 1 ]]; then value=$2 width=2; fi
-  case ${flag//-/_} in
+  if [[ $1 == *=* ]]; then value=${1#*=}; elif [[ $# -gt 1 && $2 != --* ]]; then value=$2 width=2; fi
+  name=${flag//-/_}
+  case $name in
+    _h | __help) sed -n '2,/^set /s/^# \{0,1\}//p' "$self"; exit ;;
+    __preset | __train_data_dir | __output_dir | __main_process_ip)
+      [[ -n $value ]] || refuse "$flag needs a value" ;;
+    __num_processes | __num_machines | __machine_rank | __main_process_port)
+      [[ $value =~ ^(0|[1-9][0-9]{0,4})$ && $name$value != __num_processes0 ]] || refuse "$flag needs a number" ;;
+  esac
+  case $name in
+    __preset) preset=$value ;;
     __num_processes) processes=$value ;;
-    __num_machines | __machine_rank | __main_process_ip | __main_process_port) launcher+=("${flag//-/_}" "$value") ;;
+    __num_machines | __machine_rank | __main_process_ip | __main_process_port) launcher+=("$name" "$value") ;;
     __train_data_dir) data=$value custom_data=yes ;;
     __output_dir) output=$value ;;
     *) trainer+=("$1"); width=1 ;;
@@ -31,41 +50,31 @@ while [[ $# -gt 0 ]]; do
 done
 
 # --- 1. environment: .venv with requirements.txt; up to two minutes the first time ------------------------------------
-. tests/environment.sh
-python=$(project_python) || exit 1
+if [[ ${PYTHON:-} == */* && $PYTHON != /* ]]; then PYTHON=$PWD/$PYTHON; fi
+python=$home$(cd "$root" && . tests/environment.sh && project_python) || exit 1
 
 # --- the plan: the preset, named or the best that can run, and how many processes; a wrong flag is said now ------------
-plan=$("$python" training/plan_run.py ${preset:+--preset "$preset"} --train_data_dir "$data" ${trainer[@]+"${trainer[@]}"})
-read -r chosen devices <<<"$plan"
+plan=$("$python" "${home}training/plan_run.py" ${preset:+--preset "$preset"} --train_data_dir "$data" \
+  ${trainer[@]+"${trainer[@]}"})
+read -r chosen devices mode <<<"$plan"
 preset=${preset:-$chosen}
-say "preset $preset: ${plan#*$'\n'}"
-output=${output:-runs/$preset}
-settings=(--preset "$preset" --train_data_dir "$data" --output_dir "$output" ${trainer[@]+"${trainer[@]}"})
-
-# --- 2. dataset: data/kanji, real and composed characters; about two minutes ------------------------------------------
-if [[ $custom_data == yes ]]; then
-  say "dataset: $data, your own"
-else
-  say "dataset: $data"
-  "$python" dataExtraction/main.py --output "$data"
-fi
-
-# --- 3. training: runs/<preset>; stopped, the same command resumes ----------------------------------------------------
-say "training: $output (Ctrl-C saves a checkpoint; the same command resumes from it)"
 processes=${processes:-$devices}
-if [[ $processes -gt 1 || ${#launcher[@]} -gt 0 ]]; then
-  # --multi_gpu means several processes, on CPUs too: with less said, accelerate starts only one there.
-  start=("$python" training/start_processes.py --multi_gpu --num_processes "$processes" --num_machines 1
-    --main_process_port 0 --mixed_precision no --dynamo_backend no ${launcher[@]+"${launcher[@]}"})
-else
-  start=("$python")  # plain: an accelerate launcher that is killed would leave its one process behind
+say "preset $preset: ${plan#*$'\n'}"
+output=${output:-${home}runs/$preset}
+settings=(--preset "$preset" --train_data_dir "$data" --output_dir "$output" --cache_dir "${home}runs/cache"
+  ${trainer[@]+"${trainer[@]}"})
+if [[ $mode == dry_run ]]; then
+  say "dry run: with the dataset $data, $processes process(es) would train $output with these settings"
+  exec "$python" "${home}training/train_text_to_image.py" "${settings[@]}"
 fi
 
-# Signals go on to the trainer, and the script ends as the trainer does: nothing is left behind. Of several processes each
-# gets its own: accelerate's launcher, were it told, would kill them after 30 seconds, in the midst of a large checkpoint.
+# --- how the steps are run: signals go on to them, and the script ends as they do: nothing is left behind -------------
+# Of several processes each gets its own signal: accelerate's launcher, were it told, would kill them after 30 seconds,
+# in the midst of a large checkpoint.
 export TORCHELASTIC_SIGNALS_TO_HANDLE=SIGQUIT
 pass_on() {  # signal, process
   local workers=""
+  [[ -n $2 ]] || return 0
   if [[ $command == *start_processes.py* ]]; then
     workers=$(cat /proc/"$2"/task/*/children 2>/dev/null || pgrep -P "$2") || workers=""
     [[ -n $workers ]] || set -- TERM "$2"  # none yet; a job of a script ignores SIGINT
@@ -73,26 +82,47 @@ pass_on() {  # signal, process
   kill -"$1" ${workers:-"$2"} 2>/dev/null || true
 }
 run() {
-  local child status stopped="" command="$*"
-  "$@" & child=$!
+  local child="" status stopped="" command="$*"
   trap 'stopped=143; pass_on TERM "$child"' TERM
   trap 'stopped=130; pass_on INT "$child"' INT
+  trap 'stopped=129; pass_on HUP "$child"' HUP
+  "$@" & child=$!
+  if [[ -n $stopped ]]; then kill "$child"; fi  # a signal that came in before there was a child
   while true; do
     status=0
     wait "$child" || status=$?
     kill -0 "$child" 2>/dev/null || break  # `wait` also returns for a signal; the child may still be saving
   done
-  trap - TERM INT
+  trap - TERM INT HUP
   if [[ -n $stopped && $status -ne 0 ]]; then status=$stopped; fi  # e.g. Ctrl-C before the workers are there
   return "$status"
 }
-run "${start[@]}" training/train_text_to_image.py "${settings[@]}"
+
+# --- 2. dataset: data/kanji, real and composed characters; about two minutes ------------------------------------------
+if [[ $custom_data == yes ]]; then
+  say "dataset: $data, your own"
+else
+  say "dataset: $data"
+  run "$python" "${home}dataExtraction/main.py" --output "$data"
+fi
+
+# --- 3. training: runs/<preset>; stopped, the same command resumes ----------------------------------------------------
+say "training: $output (Ctrl-C saves a checkpoint; the same command resumes from it)"
+if [[ $processes -gt 1 || ${#launcher[@]} -gt 0 ]]; then
+  # --multi_gpu means several processes, on CPUs too: with less said, accelerate starts only one there.
+  start=("$python" "${home}training/start_processes.py" --multi_gpu --num_processes "$processes" --num_machines 1
+    --main_process_port 0 --mixed_precision no --dynamo_backend no ${launcher[@]+"${launcher[@]}"})
+else
+  start=("$python")  # plain: an accelerate launcher that is killed would leave its one process behind
+fi
+run "${start[@]}" "${home}training/train_text_to_image.py" "${settings[@]}"
 
 # --- 4. examples: what the trained model draws for prompts of the first exercise --------------------------------------
 if [[ -f $output/examples/collated_examples.png && $output/examples/collated_examples.png -nt $output/finished.json ]]; then
   say "examples: $output/examples is there"
 else
   say "examples: $output/examples"
-  run "$python" training/generate.py --prompts_file example_outputs/prompts.txt --model "$output" --output "$output/examples"
+  run "$python" "${home}training/generate.py" --prompts_file "${home}example_outputs/prompts.txt" --model "$output" \
+    --output "$output/examples"
 fi
 say "done: $output/pipeline and $output/examples/collated_examples.png"

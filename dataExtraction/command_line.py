@@ -16,15 +16,19 @@ from plans import NAMES_FILE
 def run(work: Callable[[Options], None], description: str | None) -> None:
     """Do the work that the command line asks for.
 
-    Exits with status 2, after a message, where the user can put something right (UserError, a flag that does not fit),
-    and with 128 plus the signal's number where it was stopped by Ctrl-C or SIGTERM.
+    Exits with status 2, after a message, where the user can put something right (UserError, a flag that does not fit, a
+    full disk behind the output), and with 128 plus the signal's number where it was stopped by Ctrl-C, SIGTERM or, but
+    for nohup, SIGHUP.
     """
     import tyro  # here, for the processes that draw import this file too
 
-    signal.signal(signal.SIGINT, _stop)
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
     try:
-        work(tyro.cli(Options, args=_spelled_out(sys.argv[1:]), use_underscores=True, description=description))
+        arguments = _spelled_out(_in_utf8(sys.argv[1:]))
+        work(tyro.cli(Options, args=arguments, use_underscores=True, description=description))
+        _flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -33,6 +37,21 @@ def run(work: Callable[[Options], None], description: str | None) -> None:
         if not isinstance(error.__context__, SystemExit):
             raise
         sys.exit(error.__context__.code)
+
+
+def _in_utf8(arguments: list[str]) -> list[str]:
+    """The arguments as they are. Raises UserError where one holds bytes that are no UTF-8."""
+    for argument in arguments:
+        if (shown := argument.encode(errors="backslashreplace").decode()) != argument:  # Python escapes such bytes
+            raise UserError(f"{shown}: holds bytes that are no UTF-8; rename such a file or folder")
+    return arguments
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        raise UserError(f"the output cannot be written ({error.strerror})") from None
 
 
 def _spelled_out(arguments: list[str]) -> list[str]:
@@ -46,7 +65,7 @@ def _spelled_out(arguments: list[str]) -> list[str]:
 
 
 def _stop(number: int, frame: object) -> None:
-    """On Ctrl-C and SIGTERM: leave through every `finally`, so that nothing half-written stays."""
+    """On Ctrl-C, SIGTERM and SIGHUP: leave through every `finally`, so that nothing half-written stays."""
     with suppress(OSError):  # not by print: a signal may come in while the progress bar is being written
         os.write(2, b"\nstopped; nothing half-written is left\n")
     raise SystemExit(128 + number)

@@ -14,6 +14,13 @@ sizes, and with --verify other bytes, all is made anew. What someone else put th
 
 from __future__ import annotations
 
+from startup import prepare_process
+
+if __name__ == "__main__":
+    prepare_process()
+
+# isort: split
+
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace

@@ -17,7 +17,7 @@ from render import InkError, Pen, png
 from svg_paths import Stroke
 
 _CHUNK = 64  # glyphs that a worker gets at a time
-_STOPS = {signal.SIGINT, signal.SIGTERM}
+_STOPS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 def render_all(glyphs: list[tuple[Stroke, ...]], pen: Pen, workers: int) -> Iterator[bytes | str]:

@@ -175,6 +175,27 @@ def run_main(config: TrainConfig, output: Path, before: Callable[[], object] = l
     return forked(work, output, timeout_s)
 
 
+def before(owner: object, name: str, number: int, act: Callable[[], object]) -> Callable[[], None]:
+    """A trap: act just before the call of that number of owner.name."""
+    def lay() -> None:
+        function, calls = getattr(owner, name), 0
+
+        def trapped(*arguments: object, **named: object) -> object:
+            nonlocal calls
+            calls += 1
+            if calls == number:
+                act()
+            return function(*arguments, **named)
+
+        setattr(owner, name, trapped)
+
+    return lay
+
+
+def send(number: int) -> Callable[[], None]:
+    return lambda: os.kill(os.getpid(), number)
+
+
 def metrics(run: Path) -> list[dict]:
     """The lines of metrics.jsonl."""
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

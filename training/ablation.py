@@ -15,7 +15,10 @@ its mirror image. Captions that the text encoder would cut (16 tokens: one in tw
 
 from __future__ import annotations
 
-import common.torch_environment  # noqa: F401 - before torch
+from common.startup import prepare_process
+
+if __name__ == "__main__":
+    prepare_process()
 
 # isort: split
 

@@ -9,7 +9,10 @@ whole, which generate.py, evaluate.py and the trainer take by name.
 
 from __future__ import annotations
 
-import common.torch_environment  # noqa: F401 - before torch
+from common.startup import prepare_process
+
+if __name__ == "__main__":
+    prepare_process()
 
 # isort: split
 

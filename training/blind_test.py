@@ -13,7 +13,10 @@ the model's autoencoder: only the shape can tell, not the texture of the drawing
 
 from __future__ import annotations
 
-import common.torch_environment  # noqa: F401 - before torch
+from common.startup import prepare_process
+
+if __name__ == "__main__":
+    prepare_process()
 
 # isort: split
 

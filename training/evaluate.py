@@ -16,7 +16,10 @@ that. Needs the dataset folder: real characters are what a score is held against
 
 from __future__ import annotations
 
-import common.torch_environment  # noqa: F401 - before torch
+from common.startup import prepare_process
+
+if __name__ == "__main__":
+    prepare_process()
 
 # isort: split
 

@@ -9,7 +9,10 @@ scheduler, and a model card whose snippets run as they stand. It is there only w
 
 from __future__ import annotations
 
-import common.torch_environment  # noqa: F401 - before torch
+from common.startup import prepare_process
+
+if __name__ == "__main__":
+    prepare_process()
 
 # isort: split
 

@@ -20,7 +20,10 @@ copy of an existing kanji only where none is as good, or where that kanji is the
 
 from __future__ import annotations
 
-import common.torch_environment  # noqa: F401 - before torch
+from common.startup import prepare_process
+
+if __name__ == "__main__":
+    prepare_process()
 
 # isort: split
 

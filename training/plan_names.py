@@ -9,7 +9,10 @@ asks. generate.py looks words up in the file first, and dataExtraction/main.py -
 
 from __future__ import annotations
 
-import common.torch_environment  # noqa: F401 - before torch
+from common.startup import prepare_process
+
+if __name__ == "__main__":
+    prepare_process()
 
 # isort: split
 

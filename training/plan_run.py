@@ -2,12 +2,19 @@
 
     python training/plan_run.py [--preset NAME] [flags of train_text_to_image.py]
 
-Prints the preset and the number of processes on one line, and the reason for the preset on the next. Ends with a
-message and a non-zero status, within seconds, where a flag is wrong, a base cannot be had or a GPU is asked for that is
-not there.
+Prints the preset, the number of processes and `run` or, for --dry_run, `dry_run` on one line, and the reason for the
+preset on the next. Ends with a message and a non-zero status, within seconds, where a flag is wrong, a base cannot be
+had or a GPU is asked for that is not there.
 """
 
 from __future__ import annotations
+
+from common.startup import prepare_process
+
+if __name__ == "__main__":
+    prepare_process()
+
+# isort: split
 
 import sys
 
@@ -35,7 +42,8 @@ def main() -> None:
     available, why = is_available(config.pretrained_model_name_or_path, config.revision)
     if not available:
         sys.exit(f"error: {why}")
-    print(preset or "named", torch.cuda.device_count() if device.type == "cuda" else 1)
+    print(preset or "named", torch.cuda.device_count() if device.type == "cuda" else 1,
+          "dry_run" if config.dry_run else "run")
     print(reason)
 
 

@@ -5,21 +5,38 @@
 
 from __future__ import annotations
 
+from common.startup import give_back_signals, prepare_process
+
+if __name__ == "__main__":
+    prepare_process()
+
+# isort: split
+
 import logging
+import signal
 import sys
 
 from common.quiet import known_noise_off
 
 with known_noise_off():
     from accelerate.commands.launch import main as launch
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 
 def main() -> None:
-    """Launch with accelerate's flags; exit with the status of the process that failed first, named where killed."""
+    """Launch with accelerate's flags; exit with the status of the process that failed first, named where killed.
+
+    A terminal that is closed tells the processes too; this one ends when they have ended.
+    """
+    give_back_signals()
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, lambda *_: None)  # unlike SIG_IGN, not inherited by what is started
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # says of each what is said below
     try:
         launch()
+    except SignalException as stopped:
+        sys.exit(128 + stopped.sigval)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode < 0:

@@ -9,7 +9,10 @@ settings are flags with the prefix `unet.`, the autoencoder's have `vae.`.
 
 from __future__ import annotations
 
-import common.torch_environment  # noqa: F401 - before torch
+from common.startup import prepare_process
+
+if __name__ == "__main__":
+    prepare_process()
 
 # isort: split
 

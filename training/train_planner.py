@@ -11,7 +11,10 @@ to ship it. What was encoded is kept, so that the same command again resumes whe
 
 from __future__ import annotations
 
-import common.torch_environment  # noqa: F401 - before torch
+from common.startup import prepare_process
+
+if __name__ == "__main__":
+    prepare_process()
 
 # isort: split
 

@@ -9,7 +9,10 @@ labels.json and recogniser.json (shape, thresholds, figures on the held-out char
 
 from __future__ import annotations
 
-import common.torch_environment  # noqa: F401 - before torch
+from common.startup import prepare_process
+
+if __name__ == "__main__":
+    prepare_process()
 
 # isort: split
 

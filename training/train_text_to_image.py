@@ -9,11 +9,10 @@ command.txt, metrics.jsonl, samples/, checkpoint-*/, and at the end pipeline/, a
 
 from __future__ import annotations
 
-import signal
+from common.startup import prepare_process
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while the libraries load: the end, without a traceback
-import common.torch_environment  # noqa: F401 - before torch
+    prepare_process()
 
 # isort: split
 

@@ -9,9 +9,13 @@ train_base.py.
 
 from __future__ import annotations
 
-import common.torch_environment  # noqa: F401 - before torch
+from common.startup import prepare_process
+
+if __name__ == "__main__":
+    prepare_process()
 
 # isort: split
+
 import sys
 from collections.abc import Sequence
 

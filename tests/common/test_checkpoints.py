@@ -264,3 +264,13 @@ def test_moments_come_back_in_the_memory_layout_of_their_weight() -> None:
         return weight.detach()
 
     assert torch.equal(trained(interrupt=True), trained(interrupt=False))
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"format": 1, "step": Infinity, "sha256": {}}', "7", "\0" * 50],
+                         ids=["deep", "infinite", "number", "zeros"])
+def test_a_manifest_of_any_content_is_damaged_and_skipped(content: str, tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    (save(tmp_path, 2) / "manifest.json").write_text(content)
+    said: list[str] = []
+    assert latest_step(tmp_path, said) == 1
+    assert "checkpoint-000002: manifest.json cannot be read" in said[0]

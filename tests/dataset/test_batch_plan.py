@@ -9,6 +9,7 @@ from dataclasses import fields
 import pytest
 import torch
 
+from dataset import batch_plan as batch_plan_module
 from dataset.batch_plan import StepPlan, epoch_order
 from dataset.sampling_weights import timestep_weights
 from plan_fixtures import batch_plan, rows
@@ -156,6 +157,30 @@ def test_which_captions_a_run_requires_is_known_before_it_begins() -> None:
         one = plan[step]
         assert required[one.rows, one.captions, one.tagged.long()].all()
     assert required.sum() <= 32
+
+
+COMPOSED = {"kind": "composed",
+            "components": [{"element": "日", "meaning": "sun"}, {"element": "月", "meaning": "moon"}]}
+
+
+@pytest.mark.parametrize("changes", [
+    {}, {"tag_fraction": 0.0}, {"tag_fraction": 1.0}, {"single_component_fraction": 0.5},
+    {"single_component_fraction": 1.0}, {"tag_fraction": 1.0, "single_component_fraction": 1.0}], ids=str)
+@pytest.mark.parametrize("metadata", [{}, {"strokes": None}, COMPOSED], ids=["real", "no strokes", "composed"])
+def test_a_long_run_requires_what_can_be_drawn_and_stops_to_look_when_it_has_all(
+        changes: dict, metadata: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, looked_at = batch_plan(rows(**metadata), **changes), []
+    noise = batch_plan_module.caption_noise
+    monkeypatch.setattr(batch_plan_module, "caption_noise",
+                        lambda settings, step: looked_at.append(step) or noise(settings, step))
+    required = plan.required_captions(1_000_000)
+    assert torch.equal(required, batch_plan_module.possible_captions(plan.table, plan.settings))
+    assert len(looked_at) <= 2048
+    few = plan.required_captions(3)
+    drawn = torch.zeros_like(few)
+    for one in (plan[step] for step in range(3)):
+        drawn[one.rows, one.captions, one.tagged.long()] = True
+    assert torch.equal(few, drawn)
 
 
 # --- timesteps and noise ---------------------------------------------------------------------------------------------

@@ -84,9 +84,16 @@ def test_an_unknown_preset_is_refused_with_those_that_there_are(capsys: pytest.C
     ("max_train_steps", "0"),
     ("validation_prompts", ""), ("lr_scheduler", "sideways"), ("train_batch_size", "many"), ("no_such_flag", "1"),
     ("validation_steps", "-1"), ("cache_budget", "-1"), ("lr_warmup_steps", "-1"), ("guidance_scale", "nan"),
-    ("learning_rate", "inf")])
+    ("learning_rate", "inf"), ("adam_beta1", "1.0"), ("adam_beta2", "1"), ("seed", str(2**64)), ("seed", "9" * 400),
+    ("timestep_bias_multiplier", "1e300"), ("num_inference_steps", "1001"), ("resolution", "100000"),
+    ("timestep_bias_begin", "500"), ("timestep_bias_end", "500")])
 def test_a_value_out_of_range_is_refused_by_its_flag(flag: str, value: str, capsys: pytest.CaptureFixture) -> None:
     assert flag in refused(capsys, f"--{flag}", value).replace("-", "_")
+
+
+def test_prompts_without_a_prompt_are_refused(capsys: pytest.CaptureFixture) -> None:
+    assert "--validation_prompts without a value" in refused(capsys, "--validation_prompts")
+    assert "--validation_prompts without a value" in refused(capsys, "--validation_prompts", "--seed", "1")
 
 
 @pytest.mark.parametrize("other", [("--lora_rank", "4"), ("--mixed_precision", "fp16")])

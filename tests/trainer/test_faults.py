@@ -26,7 +26,17 @@ from trainer.losses import DiffusionTerm
 from trainer.run_folder import RunFolder
 from trainer.sample_grid import SampleGrid
 from trainer.train_state import TrainState
-from training_fixtures import Ended, metrics, run_main, same_tensors, save_base, save_dataset, small_config
+from training_fixtures import (
+    Ended,
+    before,
+    metrics,
+    run_main,
+    same_tensors,
+    save_base,
+    save_dataset,
+    send,
+    small_config,
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,42 +61,6 @@ def checkpoint_names(run: Path) -> list[str]:
 def is_plain(ended: Ended) -> bool:
     """Whether the screen shows a message and no traceback."""
     return "Traceback" not in ended.output
-
-
-def before(owner: object, name: str, number: int, act: Callable[[], object]) -> Callable[[], None]:
-    """A trap: act just before the call of that number of owner.name."""
-    def lay() -> None:
-        function, calls = getattr(owner, name), 0
-
-        def trapped(*arguments: object, **named: object) -> object:
-            nonlocal calls
-            calls += 1
-            if calls == number:
-                act()
-            return function(*arguments, **named)
-
-        setattr(owner, name, trapped)
-
-    return lay
-
-
-def after(owner: object, name: str, act: Callable[[], object]) -> Callable[[], None]:
-    """A trap: act just after each call of owner.name."""
-    def lay() -> None:
-        function = getattr(owner, name)
-
-        def trapped(*arguments: object, **named: object) -> object:
-            result = function(*arguments, **named)
-            act()
-            return result
-
-        setattr(owner, name, trapped)
-
-    return lay
-
-
-def send(number: int) -> Callable[[], None]:
-    return lambda: os.kill(os.getpid(), number)
 
 
 # --- signals ---------------------------------------------------------------------------------------------------------
@@ -427,3 +401,105 @@ def test_a_finished_run_of_epochs_returns_at_once(bench: Path, tmp_path: Path) -
     assert len(metrics(tmp_path / "run")) == 6  # 2 x 12 rows, 4 a step
     assert json.loads((tmp_path / "run/config.json").read_text())["settings"]["max_train_steps"] == 6
     assert "is complete" in run_main(config, tmp_path / "log").output
+
+
+# --- samples and reports ---------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
+def test_a_grid_that_was_broken_off_is_drawn_when_the_run_is_resumed(
+        number: signal.Signals, bench: Path, tmp_path: Path) -> None:
+    config = config_of(bench, tmp_path / "run", checkpointing_steps=2, validation_steps=2)
+    whole = replace(config, output_dir=tmp_path / "unbroken")
+    assert run_main(whole, tmp_path / "log").status == 0
+    assert run_main(config, tmp_path / "log", before(SampleGrid, "grid", 1, send(number))).status != 0
+    assert not (tmp_path / "run/samples").exists()
+    assert run_main(config, tmp_path / "log").status == 0
+    grids = [f"step-{step:06d}.png" for step in (2, 4, 6)]
+    for folder in (tmp_path / "run", tmp_path / "unbroken"):
+        assert sorted(path.name for path in (folder / "samples").iterdir()) == grids
+    for name in grids:
+        assert (tmp_path / "run/samples" / name).read_bytes() == (tmp_path / "unbroken/samples" / name).read_bytes()
+
+
+def test_a_grid_that_is_there_is_not_drawn_again(bench: Path, tmp_path: Path) -> None:
+    config = config_of(bench, tmp_path / "run", checkpointing_steps=2, validation_steps=2)
+    assert run_main(config, tmp_path / "log", before(DiffusionTerm, "__call__", 3, send(signal.SIGKILL))).status != 0
+    assert run_main(config, tmp_path / "log", before(SampleGrid, "grid", 3, send(signal.SIGKILL))).status == 0
+
+
+@pytest.mark.parametrize("name", ["unet.safetensors", "manifest.json"])
+def test_a_checkpoint_that_the_disk_cannot_read_is_named_and_the_one_before_taken(
+        name: str, bench: Path, begun: Path) -> None:
+    file = begun / "checkpoint-000006" / name
+    file.unlink()
+    file.symlink_to("/proc/self/mem")  # whose first byte cannot be read: EIO
+    ended = run_main(config_of(bench, begun), begun.parent / "log")
+    assert ended.status == 0, ended.output
+    assert f"checkpoint-000006: {name} cannot be read" in ended.output
+    assert "Input/output error" in ended.output
+    assert "resuming from" in ended.output and "checkpoint-000004" in ended.output
+    assert same_tensors(begun / "checkpoint-000006", bench / "whole/checkpoint-000006")
+
+
+@pytest.mark.parametrize("damage", [
+    lambda path: path.write_bytes(path.read_bytes().replace(b'"loss"', b'"lo\xff\xfe"', 1)),
+    lambda path: path.write_bytes(b"\0" * 100 + b"\n" + path.read_bytes()),
+    lambda path: path.write_text("[" * 100_000 + "\n" + path.read_text()),
+    lambda path: path.write_text('{"step": Infinity}\n' + path.read_text()),
+    lambda path: path.unlink() or path.symlink_to("/proc/self/mem"), lambda path: path.unlink() or path.mkdir(),
+], ids=["no UTF-8", "zeros", "deep", "infinite", "unreadable", "a folder"])
+def test_a_damaged_metrics_file_is_named_and_set_aside(
+        damage: Callable[[Path], object], bench: Path, begun: Path) -> None:
+    path = begun / "metrics.jsonl"
+    shutil.rmtree(begun / "checkpoint-000006")
+    damage(path)
+    ended = run_main(config_of(bench, begun), begun.parent / "log")
+    assert ended.status == 0, ended.output
+    assert is_plain(ended)
+    assert f"{path}: " in ended.output and "it is kept as metrics.damaged-" in ended.output
+    assert len(list(begun.glob("metrics.damaged-*"))) == 1
+    assert [line["step"] for line in metrics(begun)][-2:] == [5, 6]
+
+
+def test_a_line_of_the_metrics_that_a_kill_cut_off_is_left_out_without_a_word(bench: Path, begun: Path) -> None:
+    path = begun / "metrics.jsonl"
+    shutil.rmtree(begun / "checkpoint-000006")
+    path.write_bytes(path.read_bytes()[:-20])
+    ended = run_main(config_of(bench, begun), begun.parent / "log")
+    assert ended.status == 0, ended.output
+    assert "damaged" not in ended.output
+    assert [line["step"] for line in metrics(begun)] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(("lora_rank", "limit"), [(4, 3_000), (None, 100_000)], ids=["LoRA", "pipeline"])
+def test_a_full_disk_while_the_result_is_written_is_said(
+        lora_rank: int | None, limit: int, bench: Path, tmp_path: Path) -> None:
+    def fill_disk() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    config = config_of(bench, tmp_path / "run", lora_rank=lora_rank)
+    ended = run_main(config, tmp_path / "log", before(export, "save_pipeline", 1, fill_disk))
+    assert ended.status == 1, ended.output
+    assert is_plain(ended), ended.output
+    assert "cannot be written" in ended.output
+    assert checkpoint_names(tmp_path / "run") == ["checkpoint-000006"]
+    assert not (tmp_path / "run/pipeline").exists() and not list((tmp_path / "run").glob("*/*lora*"))
+    assert run_main(config, tmp_path / "log").status == 0
+
+
+def test_weights_that_a_last_update_made_infinite_are_not_saved(bench: Path, tmp_path: Path) -> None:
+    ended = run_main(config_of(bench, tmp_path / "run", learning_rate=1e39, lr_warmup_steps=0, max_train_steps=1),
+                     tmp_path / "log")
+    assert ended.status == 1, ended.output
+    assert is_plain(ended)
+    assert "is not finite after 1 steps" in ended.output
+    assert checkpoint_names(tmp_path / "run") == []
+
+
+def test_timesteps_to_favour_beyond_the_schedule_are_refused(bench: Path, tmp_path: Path) -> None:
+    config = config_of(bench, tmp_path / "run", timestep_bias_strategy="range", timestep_bias_begin=1000,
+                       timestep_bias_end=2000)
+    ended = run_main(config, tmp_path / "log")
+    assert ended.status == 1
+    assert "--timestep_bias_begin 1000: the base's schedule has the timesteps 0 to 999" in ended.output
+    assert is_plain(ended)

@@ -2,48 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
+import pty
 import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from common import checkpoints
+from launch_fixtures import ROOT, make_clone
 from training_fixtures import command_line, save_base, save_dataset, small_config
 
-ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """The project, with an environment that is this one."""
-    clone = tmp_path / "clone"
-    shutil.copytree(ROOT / "training", clone / "training", ignore=shutil.ignore_patterns("__pycache__", "tiny"))
-    (clone / "tests").mkdir()
-    for name in ("launch_training.sh", "requirements.txt", "tests/environment.sh"):
-        shutil.copy(ROOT / name, clone / name)
-    python = clone / ".venv/bin/python"
-    python.parent.mkdir(parents=True)
-    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    python.chmod(0o755)
-    digest = hashlib.sha256((clone / "requirements.txt").read_bytes()).hexdigest()
-    (clone / ".venv/requirements.sha256").write_text(f"{digest}\n")
+    """The project, and beside it a base and a set."""
     save_base(tmp_path / "base")
     save_dataset(tmp_path / "data")
-    return clone
+    return make_clone(tmp_path / "clone")
 
 
-def start(clone: Path, *extra: str) -> subprocess.Popen:
+def start(clone: Path, *extra: str, stdout: int = subprocess.PIPE) -> subprocess.Popen:
     config = small_config(clone.parent / "base", clone.parent / "data", clone.parent / "run", max_train_steps=100_000,
                           checkpointing_steps=100_000, lr_scheduler="constant")
     return subprocess.Popen([clone / "launch_training.sh", "tiny", *command_line(config), *extra], text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+                            stdout=stdout, stderr=subprocess.STDOUT, start_new_session=True,
                             preexec_fn=take_sigint, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
@@ -83,11 +72,13 @@ def left_behind(clone: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(("number", "to_all", "extra"), [
-    (signal.SIGTERM, False, ()), (signal.SIGINT, False, ()), (signal.SIGINT, True, ()),
-    (signal.SIGTERM, False, ("--num_processes", "2"))], ids=["SIGTERM", "SIGINT", "Ctrl-C", "two processes"])
+    (signal.SIGTERM, False, ()), (signal.SIGINT, False, ()), (signal.SIGINT, True, ()), (signal.SIGHUP, False, ()),
+    (signal.SIGHUP, True, ()), (signal.SIGTERM, False, ("--num_processes", "2")),
+    (signal.SIGHUP, True, ("--num_processes", "2"))],
+    ids=["SIGTERM", "SIGINT", "Ctrl-C", "SIGHUP", "closed terminal", "two processes", "two, closed terminal"])
 def test_a_signal_to_the_script_saves_a_checkpoint_and_leaves_nothing_behind(
         number: signal.Signals, to_all: bool, extra: tuple[str, ...], clone: Path) -> None:
-    if extra:
+    if extra and number == signal.SIGTERM:
         delay_saving(clone)
     process = start(clone, *extra)
     try:
@@ -108,6 +99,43 @@ def test_a_signal_to_the_script_saves_a_checkpoint_and_leaves_nothing_behind(
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_a_terminal_that_is_gone_costs_no_checkpoint(clone: Path) -> None:
+    """All that is printed fails then."""
+    screen, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 120))
+    process = start(clone, stdout=terminal)
+    os.close(terminal)
+    try:
+        seen = b""
+        while b"loss=" not in seen:
+            seen += os.read(screen, 4096)
+        os.close(screen)  # the kernel sends SIGHUP to the session's leader, where the terminal is its own
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(timeout=120) == 129
+        assert left_behind(clone) == []
+        assert checkpoints.latest(clone.parent / "run").step > 0
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_called_through_a_symlink_from_another_folder_it_works_there_on_its_paths(clone: Path) -> None:
+    caller = clone.parent / "caller"
+    caller.mkdir()
+    for name in ("base", "data"):
+        (clone.parent / name).rename(caller / name)
+    (caller / "go").symlink_to(clone / "launch_training.sh")
+    (clone / "example_outputs/prompts.txt").write_text("moon\n")
+    held = {path for path in clone.rglob("*") if "__pycache__" not in path.parts}
+    config = small_config(Path("base"), Path("data"), Path("run"), max_train_steps=1, cache_dir=Path("cache"))
+    ended = subprocess.run(["./go", "tiny", *command_line(config)], cwd=caller, capture_output=True, text=True,
+                           timeout=300, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert ended.returncode == 0, ended.stderr
+    assert (caller / "run/pipeline/model_index.json").is_file()
+    assert (caller / "run/examples/collated_examples.png").is_file()
+    assert {path for path in clone.rglob("*") if "__pycache__" not in path.parts} == held
 
 
 @pytest.mark.parametrize(("act", "status", "said"), [

@@ -30,21 +30,21 @@ def with_gpu(monkeypatch, available: bool):
 
 def test_without_a_gpu_the_embedded_base_is_trained_by_one_process(monkeypatch, capsys):
     chosen, reason = plan(monkeypatch, capsys)
-    assert chosen == "tiny 1"
+    assert chosen == "tiny 1 run"
     assert "no CUDA GPU" in reason
 
 
 def test_with_gpus_and_weights_sd_nano_is_trained_on_all_of_them(monkeypatch, capsys):
     with_gpu(monkeypatch, available=True)
     chosen, reason = plan(monkeypatch, capsys)
-    assert chosen == "sd-nano 4"
+    assert chosen == "sd-nano 4 run"
     assert "a GPU" in reason
 
 
 def test_with_gpus_but_no_weights_the_embedded_base_is_trained_and_the_reason_said(monkeypatch, capsys):
     with_gpu(monkeypatch, available=False)
     chosen, reason = plan(monkeypatch, capsys)
-    assert chosen == "tiny 4"
+    assert chosen == "tiny 4 run"
     assert "the hub says so" in reason
 
 
@@ -74,3 +74,8 @@ def test_a_flag_that_does_not_exist_is_refused(monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         plan(monkeypatch, capsys, "--random_flip", "1")
     assert stopped.value.code == 2
+
+
+def test_a_dry_run_is_told_however_it_is_spelled(monkeypatch, capsys):
+    for flags in (["--dry_run"], ["--dry-run"]):
+        assert plan(monkeypatch, capsys, *flags)[0] == "tiny 1 dry_run"

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from common.errors import UserError
@@ -91,7 +90,7 @@ def save(run_dir: Path, step: int, files: Mapping[str, Tensors], metadata: Mappi
 def verify(path: Path) -> Checkpoint:
     """Read a checkpoint's manifest and hold every file against its digest.
 
-    Raises CheckpointError naming the file that is missing, cut or changed.
+    Raises CheckpointError naming the file that is missing, cut, changed or not to be read.
     """
     manifest = _read_manifest(path)
     if manifest["format"] not in (1, FORMAT):
@@ -102,7 +101,11 @@ def verify(path: Path) -> Checkpoint:
         file = path / name
         if not file.is_file():
             raise CheckpointError(f"{path}: {name} is missing")
-        if sha256(file) != digest:
+        try:
+            found = sha256(file)
+        except OSError as error:
+            raise CheckpointError(f"{path}: {name} cannot be read ({error.strerror})") from None
+        if found != digest:
             raise CheckpointError(f"{path}: {name} is cut or changed (its SHA-256 is not the manifest's)")
     metadata = {key: value for key, value in manifest.items() if key not in ("format", "step", "sha256")}
     return Checkpoint(path, manifest["step"], metadata)
@@ -192,7 +195,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         return {**manifest, "step": int(manifest["step"]), "sha256": dict(manifest["sha256"])}
     except FileNotFoundError:
         raise CheckpointError(f"{path}: {MANIFEST} is missing") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
         raise CheckpointError(f"{path}: {MANIFEST} cannot be read ({error})") from None
 
 
@@ -202,11 +205,8 @@ def _own_digest(manifest: Mapping[str, Any]) -> str:
 
 def _write_tensors(path: Path, tensors: Tensors) -> None:
     """Write a safetensors file, whole and on disk when this returns, or not at all. Raises OSError."""
-    try:
-        with replacing(path, durably=True) as temporary:
-            save_file({key: tensor.detach().contiguous().cpu() for key, tensor in tensors.items()}, temporary)
-    except SafetensorError as error:  # its name for an OSError
-        raise OSError(f"{path}: cannot be written ({error})") from error
+    with replacing(path, durably=True) as temporary:
+        save_file({key: tensor.detach().contiguous().cpu() for key, tensor in tensors.items()}, temporary)
 
 
 def _remove(path: Path) -> None:

@@ -19,10 +19,13 @@ def parse(kind: type[T], arguments: Sequence[str] | None, description: str | Non
           program: str | None = None) -> T:
     """A settings dataclass from the command line (None: this process's own); underscores or hyphens alike.
 
-    Prints what is wrong and exits with status 2 on a flag or a value that does not fit; of a flag that was renamed, its
-    new name.
+    Prints what is wrong and exits with status 2 on a flag or a value that does not fit, or holds bytes that are no
+    UTF-8; of a flag that was renamed, its new name.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    for argument in arguments:
+        if (shown := argument.encode(errors="backslashreplace").decode()) != argument:  # what Python escapes such as
+            refuse(f"{shown}: holds bytes that are no UTF-8; write words in UTF-8, and rename such a file or folder")
     renamed = old_flags(kind)
     for flag in (argument.removeprefix("--").split("=")[0].replace("-", "_") for argument in arguments
                  if argument.startswith("--")):
@@ -32,7 +35,7 @@ def parse(kind: type[T], arguments: Sequence[str] | None, description: str | Non
         extra = {} if default is None else {"default": default}
         return tyro.cli(kind, args=arguments, description=description, prog=program,
                         use_underscores=True, **extra)
-    except ValueError as error:  # the dataclass's own checks
+    except (ValueError, OSError) as error:  # the dataclass's own checks; a help text on a full disk
         refuse(str(error))
 
 
@@ -46,11 +49,13 @@ def run(work: Callable[[StopSignals], object], when_stopped: str) -> int:
     """Do a command's work, which is given the signals that may stop it; returns the exit status.
 
     0 where it is done; 1, with a message, where the user can mend what is wrong (UserError) or the disk refuses
-    (OSError); 128 plus the signal's number where it was stopped, with `when_stopped` said of what is left.
+    (OSError), also the output's; 128 plus the signal's number where it was stopped, with `when_stopped` said of what is
+    left.
     """
     try:
         with StopSignals() as stop:
             work(stop)
+            sys.stdout.flush()
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

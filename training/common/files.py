@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
+from safetensors import SafetensorError
 
 
 @contextmanager
@@ -24,7 +25,8 @@ def replacing(path: Path, durably: bool = False) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        yield temporary
+        with _disk_errors(path):
+            yield temporary
         give_usual_mode(temporary)
         if durably:
             sync(temporary)
@@ -34,6 +36,15 @@ def replacing(path: Path, durably: bool = False) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """Call a disk's refusal what it is: safetensors has an error of its own for it, which is no OSError."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(f"{path}: cannot be written ({error})") from error
 
 
 def write_text(path: Path, text: str, durably: bool = False) -> None:
@@ -58,7 +69,8 @@ def appearing(folder: Path) -> Iterator[Path]:
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
     try:
-        yield building
+        with _disk_errors(folder):
+            yield building
         for path in building.rglob("*"):
             give_usual_mode(path)
         shutil.rmtree(folder, ignore_errors=True)

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+MAX_INTEGER = 2**63 - 1  # what a tensor's sizes, indices and seeds can be
 MAY_DIFFER, PRIVATE, NOT_OF_RESULT = "may_differ", "private", "not_of_result"
 _BOUNDS = {"at_least": operator.ge, "above": operator.gt, "at_most": operator.le, "below": operator.lt,
            "multiple_of": lambda value, factor: value % factor == 0}
@@ -35,7 +36,7 @@ def setting(default: Any, *, was: str | None = None, may_differ: bool = False, p
     it may have another value when a run is resumed, since it changes nothing that was learned; private: a path of this
     machine, which is nobody else's business; not_of_result: a finished run with another value is finished all the
     same; bounds: `at_least`, `above`, `at_most`, `below` or `multiple_of`, which hold for a value that is not None and
-    make it finite.
+    make it finite, a whole number one of 64 bits.
     """
     if unknown := bounds.keys() - _BOUNDS.keys():
         raise TypeError(f"no such bound: {', '.join(sorted(unknown))}")
@@ -48,7 +49,8 @@ def check_ranges(config: Any) -> None:
     for field in dataclasses.fields(config):
         bounds, value = field.metadata.get("bounds"), getattr(config, field.name)
         if bounds and value is not None:
-            words = " and ".join(f"{name.replace('_', ' ')} {limit:g}" for name, limit in bounds.items())
+            words = " and ".join(f"{name.replace('_', ' ')} {limit}" for name, limit in bounds.items())
+            require(isinstance(value, float) or abs(value) <= MAX_INTEGER, field.name, value, "a number of 64 bits")
             holds = math.isfinite(value) and all(_BOUNDS[name](value, limit) for name, limit in bounds.items())
             require(holds, field.name, value, words.replace("multiple", "a multiple"))
 

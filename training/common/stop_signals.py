@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: a checkpoint, a plain message, and the exit status that the shell expects."""
+"""SIGTERM, Ctrl-C, a closed terminal: a checkpoint, a plain message, and the exit status that the shell expects."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class Stopped(Exception):  # noqa: N818 - being stopped is no error
-    """The run was asked to stop; `exit_status` is 128 plus the signal's number (143 or 130)."""
+class Stopped(BaseException):
+    """The run was asked to stop; `exit_status` is 128 plus the signal's number (143, 130 or 129).
+
+    No Exception, as KeyboardInterrupt is none: what catches whatever a library may raise must not take it for a fault.
+    """
 
     def __init__(self, number: int) -> None:
         """Remember the signal."""
@@ -31,8 +34,9 @@ class StopSignals:
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> StopSignals:
-        """Take over the two signals."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        """Take over the signals; SIGHUP where it is not ignored, as it is under nohup."""
+        hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+        for number in (signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hangs_up else [])):
             self._previous[number] = signal.signal(number, self._handle)
         return self
 

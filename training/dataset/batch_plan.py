@@ -14,11 +14,13 @@ from functools import lru_cache
 from typing import TypeVar
 
 import torch
+from tqdm import tqdm
 
 from common.seeds import Purpose, generator
 from dataset.rows import Row
 
 REWARD_TIMESTEPS = (0.3, 0.98)  # fractions of the timesteps between which strokes and components are decided
+BLOCK = 2**14  # samples, about, whose captions are looked up together: those of a million steps are known in seconds
 Columns = TypeVar("Columns", bound="TensorColumns")
 
 
@@ -119,7 +121,7 @@ class BatchPlan:
         """Everything that update number `step` (from 0) draws."""
         rows = self._rows(step)
         known = self.table[rows]
-        captions, dropped, tagged = choose_captions(known, self.settings, step)
+        captions, dropped, tagged = choose_captions(known, self.settings, caption_noise(self.settings, step))
         timesteps = torch.multinomial(self.timestep_weights, self.settings.size, replacement=True,
                                       generator=generator(self.settings.seed, step, Purpose.TIMESTEPS))
         first, end = (fraction * len(self.timestep_weights) for fraction in REWARD_TIMESTEPS)
@@ -142,18 +144,23 @@ class BatchPlan:
 
         A row whose caption is dropped counts as drawn with it: its picture is seen all the same.
         """
-        most = int((self.table.captions + self.table.component_names).max())
-        required = torch.zeros((len(self.row_weights), most, 2), dtype=torch.bool)
-        for step in range(steps):
-            rows = self._rows(step)
-            captions, _, tagged = choose_captions(self.table[rows], self.settings, step)
+        possible = possible_captions(self.table, self.settings)
+        required = torch.zeros_like(possible)
+        together = max(1, BLOCK // self.settings.size)
+        for first in tqdm(range(0, steps, together), desc="planning captions", unit="block", delay=2, leave=False):
+            if torch.equal(required, possible):
+                break  # there is nothing more to be drawn, however many steps follow
+            block = range(first, min(first + together, steps))
+            rows = self._rows(first, len(block))
+            uniform = torch.cat([caption_noise(self.settings, step) for step in block], dim=1)
+            captions, _, tagged = choose_captions(self.table[rows], self.settings, uniform)
             required[rows, captions, tagged.long()] = True
         return required
 
-    def _rows(self, step: int) -> torch.Tensor:
-        """The rows of a step, int64 (size,): the next `size` of an endless sequence of epochs."""
+    def _rows(self, step: int, steps: int = 1) -> torch.Tensor:
+        """The rows of `steps` steps, int64 (steps size,): the next ones of an endless sequence of epochs."""
         count, size = len(self.row_weights), self.settings.size
-        indices = torch.arange(step * size, (step + 1) * size)
+        indices = torch.arange(step * size, (step + steps) * size)
         epochs = indices // count
         return torch.cat([self._epoch_order(epoch)[indices[epochs == epoch] % count]
                           for epoch in epochs.unique().tolist()])
@@ -171,16 +178,40 @@ class BatchPlan:
         return torch.randn((self.settings.size, *shape), generator=generator(self.settings.seed, step, purpose))
 
 
-def choose_captions(known: RowTable, settings: PlanSettings, step: int) -> tuple[torch.Tensor, ...]:
-    """Captions of a step's rows, of which `known` is the table: `captions`, `dropped` and `tagged` of its StepPlan."""
+def possible_captions(table: RowTable, settings: PlanSettings) -> torch.Tensor:
+    """Which captions any update may draw: bool (rows, most captions, 2), as BatchPlan.required_captions has them."""
+    index = torch.arange(int((table.captions + table.component_names).max()))[None]
+    is_caption = index < table.captions[:, None]
+    is_name = ~is_caption & (index < (table.captions + table.component_names)[:, None])
+    tags = settings.tag_fraction > 0.0
+    can_be_tagged, has_names = table.has_strokes[:, None] & tags, table.component_names[:, None] > 0
+    plain = is_caption & ~(can_be_tagged & (settings.tag_fraction >= 1.0))
+    tagged = is_caption & can_be_tagged & ~(has_names & (settings.single_component_fraction >= 1.0))
+    named = is_name & can_be_tagged & (settings.single_component_fraction > 0.0)
+    return torch.stack([plain, tagged | named], dim=2)
+
+
+def caption_noise(settings: PlanSettings, step: int) -> torch.Tensor:
+    """What a step's captions are chosen by, uniform in [0, 1): (3, size), or (5, size) where components are named."""
     rng = generator(settings.seed, step, Purpose.CAPTIONS)
-    which, drop, tag = torch.rand((3, settings.size), generator=rng)
+    uniform = torch.rand((3, settings.size), generator=rng)
+    if not settings.single_component_fraction:
+        return uniform
+    rng = generator(settings.seed, step, Purpose.PART_NAMES)
+    return torch.cat([uniform, torch.rand((2, settings.size), generator=rng)])
+
+
+def choose_captions(known: RowTable, settings: PlanSettings, uniform: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Captions of rows, of which `known` is the table, by caption_noise: `captions`, `dropped`, `tagged` of StepPlan.
+
+    The rows may be those of several steps.
+    """
+    which, drop, tag, *names = uniform
     captions = _nth(which, known.captions)
     dropped = (drop < settings.dropout) & ~known.is_negative
     tagged = (tag < settings.tag_fraction) & known.has_strokes
-    if settings.single_component_fraction:
-        rng = generator(settings.seed, step, Purpose.PART_NAMES)
-        alone, which = torch.rand((2, settings.size), generator=rng)
+    if names:
+        alone, which = names
         alone = (alone < settings.single_component_fraction) & tagged & (known.component_names > 0)
         captions = torch.where(alone, known.captions + _nth(which, known.component_names), captions)
     return captions, dropped, tagged

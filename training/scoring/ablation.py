@@ -33,8 +33,9 @@ from scoring.evaluation import Sampler, score
 from scoring.report import Report, as_json_text, shown_settings
 from trainer.base_recipe import BaseConfig
 from trainer.config import EXAMPLE_PROMPTS, TrainConfig, result_settings
+from trainer.finished import is_finished
 from trainer.run import train
-from trainer.run_folder import RunFolder, is_finished
+from trainer.run_folder import RunFolder
 
 JOINED = "joined"  # our column: all meanings of a row in one caption
 MIRRORED, PLAIN = Path("data/mirrored"), Path("data/plain")  # our dataset folders, below the output folder
@@ -105,10 +106,10 @@ def prepare_arms(arms: Mapping[str, TrainConfig], config: AblationConfig) -> Ben
 
     Before hours of training, since it names what is missing: raises DatasetError or JudgeError.
     """
-    benchmark = None
-    if not all(is_finished(arm.output_dir, arm) and kept_report(arm, config) for arm in arms.values()):
+    benchmark, unfinished = None, [arm for arm in arms.values() if not is_finished(arm.output_dir, arm)]
+    if unfinished or not all(kept_report(arm, config) for arm in arms.values()):
         benchmark = prepare(benchmark_settings(config))
-    if not all(is_finished(arm.output_dir, arm) for arm in arms.values()):
+    if unfinished:
         lay_untrained_base(base_folder(config), config.seed)
         lay_datasets(config.train_data_dir, config.output_dir)
     return benchmark

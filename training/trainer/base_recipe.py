@@ -11,6 +11,7 @@ import torch
 
 from common.files import appearing, write_text
 from common.quiet import known_noise_off
+from common.settings import check_ranges, setting
 from common.stop_signals import StopSignals
 from models.tiny import save_untrained
 from trainer import model_card
@@ -38,12 +39,16 @@ class BaseConfig:
     """The dataset folder, with composed characters."""
     output_dir: Path = Path("runs/tiny-base")
     """Where both stages keep their runs."""
-    seed: int = 0
+    seed: int = setting(0, at_least=0)
     """Seed of the first weights and of everything random in a step."""
     vae: VaeConfig = field(default_factory=VaeConfig)
     """The autoencoder's settings."""
     unet: TrainConfig = field(default_factory=_unet_settings)
     """The UNet's settings; data, run folder, base and seed are set from those above."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their ranges. Raises ValueError naming the flag."""
+        check_ranges(self)
 
 
 def autoencoder_stage(config: BaseConfig, stop: StopSignals) -> Path:

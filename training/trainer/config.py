@@ -10,6 +10,8 @@ from common.settings import NOT_OF_RESULT, PRIVATE, as_json, check_ranges, requi
 from generation.sampling import GUIDANCE_SCALE
 
 EXAMPLE_PROMPTS = ("Buzz Aldrin", "Ferrari", "Full Moon", "Instagram", "Bible", "moon", "water", "tree")
+MAX_BATCH = 2**16  # samples in a batch, and batches to an update: beyond what any device holds
+MAX_WEIGHT = 1e6  # how much more often something is drawn: beyond it the rest is never seen
 CAPTION_DROPOUT = 0.1  # probability that a sample has no caption, which guidance needs (arXiv 2207.12598, section 4.2)
 
 
@@ -45,8 +47,9 @@ class TrainConfig:
     files."""
 
     # What a step is drawn from
-    resolution: int = setting(128, at_least=8, multiple_of=8)
-    """Side of the training pictures in pixels, a multiple of 8; pictures are scaled to it, never cropped or flipped."""
+    resolution: int = setting(128, at_least=8, at_most=4096, multiple_of=8)
+    """Side of the training pictures in pixels, a multiple of 8, 4096 at most; pictures are scaled to it, never cropped
+    or flipped."""
     stroke_tag_fraction: float = setting(0.5, at_least=0, at_most=1, was="stroke_tag_share")
     """Fraction of the captions that carry the stroke count (", 8 strokes"), 0 to 1, where the set has counts."""
     composed_fraction: float = setting(0.5, at_least=0, at_most=1, was="composed_share")
@@ -62,7 +65,7 @@ class TrainConfig:
     another."""
     reward_weight: float = setting(0.2, above=0, was="recogniser_weight")
     """Weight of the reward loss beside the diffusion loss, above 0."""
-    frequent_kanji_weight: float = setting(3.0, at_least=1, was="common_weight")
+    frequent_kanji_weight: float = setting(3.0, at_least=1, at_most=MAX_WEIGHT, was="common_weight")
     """How many times as often a character of everyday use is drawn as a rare one; 1 draws all characters alike."""
     timestep_bias_strategy: Literal["none", "earlier", "later", "range"] = "none"
     """Draw some timesteps more often: `later`, the noisier ones, where the caption decides what appears; `range`, those
@@ -73,7 +76,7 @@ class TrainConfig:
     """The first timestep that `range` favours."""
     timestep_bias_end: int = setting(1000, at_least=1)
     """The timestep before which `range` ends."""
-    timestep_bias_multiplier: float = setting(4.0, above=0)
+    timestep_bias_multiplier: float = setting(4.0, above=0, at_most=MAX_WEIGHT)
     """How many times as often a favoured timestep is drawn as another, above 0."""
     max_train_samples: int | None = setting(None, at_least=1)
     """Use only the first so many rows; for trials."""
@@ -83,9 +86,9 @@ class TrainConfig:
     # Optimization
     optimizer: Literal["adamw", "muon"] = "adamw"
     """AdamW, or Muon for matrices and kernels with AdamW for the rest: learns more from a picture. For a whole UNet."""
-    train_batch_size: int = setting(64, at_least=1)
+    train_batch_size: int = setting(64, at_least=1, at_most=MAX_BATCH)
     """Samples in a batch of one process."""
-    gradient_accumulation_steps: int = setting(1, at_least=1)
+    gradient_accumulation_steps: int = setting(1, at_least=1, at_most=MAX_BATCH)
     """Batches to an update."""
     max_train_steps: int = setting(400, at_least=1, may_differ=True)
     """Updates in all, unless num_train_epochs is given."""
@@ -99,10 +102,10 @@ class TrainConfig:
     """Updates over which the rate rises from zero."""
     lr_cooldown_steps: int = setting(0, at_least=0)
     """Last updates of a constant rate over which it falls to zero; until they begin, max_train_steps may be raised."""
-    adam_beta1: float = setting(0.9, at_least=0, at_most=1)
-    """Decay of AdamW's first moment, 0 to 1."""
-    adam_beta2: float = setting(0.99, at_least=0, at_most=1)
-    """Decay of AdamW's second moment, 0 to 1."""
+    adam_beta1: float = setting(0.9, at_least=0, below=1)
+    """Decay of AdamW's first moment, 0 and above, below 1."""
+    adam_beta2: float = setting(0.99, at_least=0, below=1)
+    """Decay of AdamW's second moment, 0 and above, below 1."""
     adam_weight_decay: float = setting(0.01, at_least=0)
     """Decoupled weight decay, Muon's too."""
     adam_epsilon: float = setting(1e-8, above=0)
@@ -117,7 +120,7 @@ class TrainConfig:
     """Min-SNR loss weighting (arXiv 2303.09556); None turns it off."""
     noise_offset: float = setting(0.0, at_least=0)
     """Scale of a per-channel constant added to the noise."""
-    lora_rank: int | None = setting(None, at_least=1)
+    lora_rank: int | None = setting(None, at_least=1, at_most=4096)
     """Train a LoRA of this rank on the attention instead of the whole UNet."""
 
     # The machine
@@ -144,8 +147,8 @@ class TrainConfig:
     """Prompts of the sample grid, drawn with fixed seeds."""
     validation_steps: int = setting(200, at_least=0, may_differ=True)
     """Updates between sample grids; 0 draws only the last."""
-    num_inference_steps: int = setting(20, at_least=1, may_differ=True)
-    """Denoising steps of a sample."""
+    num_inference_steps: int = setting(20, at_least=1, at_most=1000, may_differ=True)
+    """Denoising steps of a sample, no more than the timesteps that a base is trained at."""
     guidance_scale: float = setting(GUIDANCE_SCALE, at_least=0, may_differ=True)
     """Classifier-free guidance of a sample; 1 turns it off."""
     logging_steps: int = setting(10, at_least=1, may_differ=True, not_of_result=True)
@@ -166,8 +169,13 @@ class TrainConfig:
         check_ranges(self)
         require(self.timestep_bias_begin < self.timestep_bias_end, "timestep_bias_end", self.timestep_bias_end,
                 f"above --timestep_bias_begin {self.timestep_bias_begin}")
+        for name in ("timestep_bias_begin", "timestep_bias_end"):
+            value = getattr(self, name)
+            require(self.timestep_bias_strategy == "range" or value == getattr(TrainConfig, name), name, value,
+                    f"left out under --timestep_bias_strategy {self.timestep_bias_strategy}; it is for range")
         require(self.optimizer != "muon" or (self.lora_rank is None and self.mixed_precision != "fp16"), "optimizer",
                 self.optimizer, "adamw for a LoRA (--lora_rank) and under --mixed_precision fp16")
+        require(bool(self.validation_prompts), "validation_prompts", "without a value", "followed by prompts")
         require(all(prompt.strip() for prompt in self.validation_prompts), "validation_prompts",
                 list(self.validation_prompts), "prompts with words in them")
 

@@ -23,6 +23,8 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 def changes_before(old: TrainConfig, new: TrainConfig, step: int) -> bool:
     """Whether two settings differ in the rate of any update before `step`: then one cannot go on as the other."""
+    if old.max_train_steps == new.max_train_steps and old == new:
+        return False
     return any(learning_rate(old, done) != learning_rate(new, done) for done in range(step))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,16 +13,15 @@ from tqdm import tqdm
 
 from common import checkpoints
 from common.errors import UserError
-from common.files import write_text
 from common.quiet import known_noise_off
 from common.settings import as_json
 from common.stop_signals import Stopped, StopSignals
 from dataset.batches import Batch
 from trainer import export, hub
-from trainer.config import TrainConfig, result_settings
+from trainer.config import TrainConfig
 from trainer.parts import Parts
 from trainer.progress import Window, mean_of
-from trainer.run_folder import FINISHED, RunFolder, peak_memory_gb
+from trainer.run_folder import RunFolder, peak_memory_gb
 
 with known_noise_off():
     from accelerate import Accelerator
@@ -66,6 +64,8 @@ class TrainingRun:
         """The algorithm: take a batch, learn from it; and now and then report, save and sample."""
         config = self.config
         self.window.restart()
+        if self.step > 0 and self.grid_is_due():
+            self.draw_samples(again=False)  # a run that was stopped while it drew them left none
         with (self.upcoming() as batches,
               tqdm(total=config.max_train_steps, initial=self.step, desc="training", unit="step",
                    disable=self.folder is None) as bar):
@@ -79,7 +79,7 @@ class TrainingRun:
                     self.agree_to_stop()
                 if self.is_due(config.checkpointing_steps):
                     self.save()
-                if self.is_due(config.validation_steps) and self.step < config.max_train_steps:
+                if self.grid_is_due():
                     self.draw_samples()
 
     @contextmanager
@@ -111,6 +111,10 @@ class TrainingRun:
     def is_due(self, every: int) -> bool:
         """Whether something that is done every so many updates is due now; 0 is never."""
         return every > 0 and self.step % every == 0
+
+    def grid_is_due(self) -> bool:
+        """Whether a sample grid other than the last one is due now."""
+        return self.is_due(self.config.validation_steps) and self.step < self.config.max_train_steps
 
     def measure(self) -> dict[str, str]:
         """Wait for the device, check and report the losses since the last time; returns them for the progress bar."""
@@ -145,6 +149,9 @@ class TrainingRun:
         with self.stop.deferred(), self.window.paused():
             if self.window.losses:
                 self.check(self.window.losses, self.step)
+            if name := self.train_state.not_finite():
+                raise TrainingError(f"{name} is not finite after {self.step} steps, so this is not saved. The last "
+                                    f"checkpoint is that of step {self.saved}. Lower --learning_rate.")
             if self.folder is not None:
                 manifest = {"settings": as_json(self.config), **self.parts.provenance, **self.train_state.manifest()}
                 checkpoints.save(self.folder.path, self.step, self.train_state.files(), manifest,
@@ -152,11 +159,14 @@ class TrainingRun:
             self.saved = self.step
             self.accelerator.wait_for_everyone()
 
-    def draw_samples(self) -> Path | None:
-        """Draw the sample grid with the averaged weights, by the main process; a signal ends it between two steps."""
+    def draw_samples(self, again: bool = True) -> Path | None:
+        """Draw the sample grid with the averaged weights, by the main process; a signal ends it between two steps.
+
+        Not `again`: where that of this step is there, it stays.
+        """
         path = None
         with self.stop.deferred(), self.window.paused():
-            if self.folder is not None:
+            if self.folder is not None and (again or not self.folder.grid_path(self.step).exists()):
                 alone = self.accelerator.num_processes == 1
                 with self.train_state.averaged() as unet:
                     grid = self.parts.sample_grid.grid(unet, on_step=self.stop.check if alone else lambda: None)
@@ -165,7 +175,7 @@ class TrainingRun:
         return path
 
     def finish(self) -> Path:
-        """Save the last checkpoint, grid and pipeline with its card, publish them, and mark the run as complete."""
+        """Save the last checkpoint, grid and pipeline with its card, and publish them."""
         self.save()
         grid = self.draw_samples()
         if self.folder is not None:
@@ -173,7 +183,6 @@ class TrainingRun:
                 pipeline_dir = export.save_pipeline(self.config, unet, self.parts.card_metadata, grid)
             print(f"pipeline: {pipeline_dir}\nsamples:  {grid}")
             hub.push(self.config, self.parts.card_metadata)
-            write_text(self.folder.path / FINISHED, json.dumps(result_settings(self.config), indent=1) + "\n")
         self.accelerator.wait_for_everyone()
         return self.config.output_dir / "pipeline"
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from common.errors import UserError
 from common.quiet import known_noise_off
 from dataset.batch_plan import BatchPlan, PlanSettings
 from dataset.batches import Batches, Shard
@@ -60,6 +61,7 @@ def build_parts(config: TrainConfig, accelerator: Accelerator, rows: Sequence[Ro
     provenance = provenance_of(pipeline, all_rows, reward_model, accelerator)
     checkpoint = find_checkpoint(config, provenance, accelerator.print)
     schedule = family.noise_schedule(pipeline.scheduler, accelerator.device)
+    refuse_empty_range(config, len(schedule))
     terms = loss_terms(config, pipeline, family, schedule, all_rows, reward_model, accelerator.device)
     plan = plan_batches(config, rows, extra, family.latent_shape(pipeline, config.resolution), len(schedule),
                         accelerator.num_processes)
@@ -94,6 +96,13 @@ def loss_terms(config: TrainConfig, pipeline: StableDiffusionPipeline, family: F
     if reward_model is not None:
         terms.append(RewardTerm(family, schedule, pipeline.vae, reward_model, rows, config.reward_weight, device))
     return terms
+
+
+def refuse_empty_range(config: TrainConfig, timesteps: int) -> None:
+    """Raise UserError where the range of timesteps that is to be favoured begins beyond the base's schedule."""
+    if config.timestep_bias_strategy == "range" and config.timestep_bias_begin >= timesteps:
+        raise UserError(f"--timestep_bias_begin {config.timestep_bias_begin}: the base's schedule has the timesteps 0 "
+                        f"to {timesteps - 1}, so none would be favoured")
 
 
 def frozen_copy(network: UNet2DConditionModel) -> UNet2DConditionModel:

@@ -15,9 +15,10 @@ from dataset.captioned_folder import read_dataset, without_prompts
 from dataset.rows import Row
 from trainer import hub
 from trainer.config import TrainConfig, with_epochs
+from trainer.finished import input_digests, is_finished, mark_finished
 from trainer.loop import TrainingError, TrainingRun
 from trainer.parts import build_parts
-from trainer.run_folder import RunFolder, is_finished
+from trainer.run_folder import RunFolder
 
 with known_noise_off():
     from accelerate import Accelerator
@@ -38,10 +39,14 @@ def train(config: TrainConfig, stop: StopSignals) -> Path:
     try:
         if folder is not None:
             hub.check(config)
+            inputs = input_digests(config)  # as they are now, before they are read
         rows, extra = _read_rows(config, accelerator.is_main_process)
         config = with_epochs(config, len(rows) + len(extra), accelerator.num_processes)
         parts = build_parts(config, accelerator, rows, extra)
-        return TrainingRun(config, accelerator, parts, folder, stop).run_all()
+        pipeline = TrainingRun(config, accelerator, parts, folder, stop).run_all()
+        if folder is not None:
+            mark_finished(folder.path, config, inputs)
+        return pipeline
     except OSError as error:
         raise TrainingError(f"{error}. Whole checkpoints are untouched; the same command resumes from the last "
                             "one.") from error

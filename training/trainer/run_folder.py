@@ -9,6 +9,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -17,11 +18,11 @@ import torch
 from PIL import Image
 
 from common.errors import UserError
-from common.files import write_text
-from common.settings import as_json, differences, with_current_names
-from trainer.config import TrainConfig, result_settings
+from common.files import save_image, write_text
+from common.settings import as_json
+from trainer.config import TrainConfig
 
-CONFIG, COMMAND, METRICS, FINISHED = "config.json", "command.txt", "metrics.jsonl", "finished.json"
+CONFIG, COMMAND, METRICS = "config.json", "command.txt", "metrics.jsonl"
 REPORTED_PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "peft", "safetensors")
 
 
@@ -70,11 +71,17 @@ class RunFolder:
             file.write(" ".join(["python", *map(_quoted, sys.argv)]) + "\n")
 
     def open_reports(self, step: int, tensorboard: bool) -> None:
-        """Open metrics.jsonl, cut back to what was known at `step` (updates done), and TensorBoard beside it."""
+        """Open metrics.jsonl, cut back to what was known at `step` (updates done), and TensorBoard beside it.
+
+        One that is damaged is set aside under another name, which is said, and what can be read of it is kept.
+        """
         path = self.path / METRICS
-        lines = path.read_text(encoding="utf8").splitlines() if path.exists() else []
-        kept = [line for line in lines if _step_of(line) is not None and _step_of(line) <= step]
-        write_text(path, "".join(f"{line}\n" for line in kept))
+        lines, damaged = _read_metrics(path)
+        if damaged:
+            aside = path.with_name(f"{path.stem}.damaged-{time.time_ns()}{path.suffix}")
+            path.rename(aside)
+            print(f"{path}: {damaged}; it is kept as {aside.name}, and what can be read of it resumed")
+        write_text(path, "".join(f"{line.decode()}\n" for line in lines if _step_of(line) <= step))
         self._metrics = path.open("a", encoding="utf8")
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
@@ -89,26 +96,20 @@ class RunFolder:
             for name, value in values.items():
                 self._tensorboard.add_scalar(name, value, step)
 
+    def grid_path(self, step: int) -> Path:
+        """Where the sample grid of a step lies, whole or not at all: samples/step-000500.png."""
+        return self.path / "samples" / f"step-{step:06d}.png"
+
     def save_grid(self, step: int, grid: Image.Image) -> Path:
-        """Save a sample grid as samples/step-000500.png."""
-        path = self.path / "samples" / f"step-{step:06d}.png"
+        """Save a sample grid."""
+        path = self.grid_path(step)
         path.parent.mkdir(exist_ok=True)
-        grid.save(path)
+        save_image(grid, path)
         if self._tensorboard is not None:
             import numpy as np
 
             self._tensorboard.add_image("samples", np.asarray(grid.convert("RGB")), step, dataformats="HWC")
         return path
-
-
-def is_finished(path: Path, config: TrainConfig) -> bool:
-    """Whether the run of these very settings is complete, pipeline included; read without loading anything."""
-    try:
-        finished = json.loads((path / FINISHED).read_text(encoding="utf8"))
-    except (OSError, ValueError):
-        return False
-    same = not differences(with_current_names(TrainConfig, finished), result_settings(config))
-    return same and (path / "pipeline" / "model_index.json").exists()
 
 
 def peak_memory_gb(device: torch.device) -> float:
@@ -121,10 +122,23 @@ def peak_memory_gb(device: torch.device) -> float:
     return kilobytes * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
-def _step_of(line: str) -> int | None:
+def _read_metrics(path: Path) -> tuple[list[bytes], str | None]:
+    """The whole lines of metrics.jsonl, and what is wrong with it, if anything; a last line that is cut off is not."""
     try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+        *lines, last = path.read_bytes().split(b"\n")  # b"" where the last line is whole
+    except FileNotFoundError:
+        return [], None
+    except OSError as error:
+        return [], f"cannot be read ({error.strerror})"
+    damaged = [str(number) for number, line in enumerate(lines, 1) if _step_of(line) is None]
+    problem = f"damaged in line {', '.join(damaged[:8])}{', ...' if len(damaged) > 8 else ''}" if damaged else None
+    return [line for line in [*lines, last] if _step_of(line) is not None], problem
+
+
+def _step_of(line: bytes) -> int | None:
+    try:
+        return int(json.loads(line.decode())["step"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 

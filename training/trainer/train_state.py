@@ -81,6 +81,11 @@ class TrainState:
         for shadow, weight in zip(self.ema.shadow_params if self.ema else (), self.trained.values(), strict=False):
             shadow.data, weight.data = weight.data, shadow.data
 
+    def not_finite(self) -> str | None:
+        """The name of a trained weight that is not finite throughout, if any: its loss would have told a step later."""
+        norms = torch.stack([norm.cpu() for norm in torch._foreach_norm(list(self.trained.values()), float("inf"))])
+        return next((name for name, norm in zip(self.trained, norms, strict=True) if not norm.isfinite()), None)
+
     def files(self) -> dict[str, checkpoints.Tensors]:
         """The tensors of a checkpoint."""
         files = {"unet": {name: weight.detach() for name, weight in self.trained.items()}, **self.optimizers.files()}
