@@ -48,10 +48,10 @@ def drawn(prompt, elements, seed=0):
 
 
 def test_a_planned_prompt_asks_for_the_components_with_the_noise_of_the_words(planner):
-    (prompt,) = planned([Prompt("person of two")], planner)
+    (prompt,) = planned([Prompt("person of two")], planner, None)
     assert prompt.plan.forms == frozenset("二人") and prompt.asked == "two person" and prompt.title == "person of two"
     assert prompt.request(3).noise_seed == Prompt("person of two").request(3).noise_seed
-    assert planned([Prompt("人")], planner)[0].asked == "人"  # nothing can be planned: drawn as it is
+    assert planned([Prompt("人")], planner, None)[0].asked == "人"  # nothing can be planned: drawn as it is
 
 
 def test_the_words_of_the_plans_are_two_hundred_that_stand_in_no_other_file(wordnet, kanji):
@@ -65,7 +65,7 @@ def test_the_words_of_the_plans_are_two_hundred_that_stand_in_no_other_file(word
 
 
 def test_found_components_are_those_planned_and_words_without_a_plan_count_as_missed(planner):
-    prompts = planned([Prompt("person of two"), Prompt("mouth of a person"), Prompt("人")], planner)
+    prompts = planned([Prompt("person of two"), Prompt("mouth of a person"), Prompt("人")], planner, None)
     samples = [drawn(prompts[0], "二人", 0), drawn(prompts[0], "二口", 1), drawn(prompts[1], "口人", 2),
                drawn(prompts[1], "十", 3), drawn(prompts[2], "人", 4), drawn(prompts[2], "口人", 5)]
     assert planned_component(samples, 0).value == pytest.approx(3 / 6)
@@ -78,7 +78,7 @@ def test_found_components_are_those_planned_and_words_without_a_plan_count_as_mi
 
 
 def test_plans_of_the_same_components_are_not_distinct(planner):
-    prompts = planned([Prompt("person of two"), Prompt("two person")], planner)
+    prompts = planned([Prompt("person of two"), Prompt("two person")], planner, None)
     assert score_plans([drawn(one, "二人", number) for number, one in enumerate(prompts)], 0).distinct.value == 0.5
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from common.quiet import known_noise_off
+from generation.drawn_components import DrawnComponents
 from generation.request import ImageRequest, part_names
 from generation.settings import GenerateConfig, PlanningSettings
 from models.families import Tiny, family_of
@@ -59,20 +60,31 @@ def plan_requests(requests: Sequence[ImageRequest], planner: Planner | None, set
     """
     if planner is None:
         return list(requests)
+    drawn = DrawnComponents.of_model(settings.model)
     plans: dict[tuple[str, int | None], list[Plan]] = {}
     for request in requests:
         asked = request.words, request.strokes
         if asked not in plans:
-            plans[asked] = _plans(planner, request, settings)
+            plans[asked] = _plans(planner, request, settings, drawn)
             if problem := _problem(request, plans[asked]):
                 say(problem)
     return [_with_plan(request, plans[request.words, request.strokes]) for request in requests]
 
 
-def _plans(planner: Planner, request: ImageRequest, settings: PlanningSettings) -> list[Plan]:
+def _plans(planner: Planner, request: ImageRequest, settings: PlanningSettings,
+           drawn: DrawnComponents | None) -> list[Plan]:
     if isinstance(settings, GenerateConfig) and settings.parts is not None:
         return [planner.given(part_names(settings.parts), request.words)]
-    return planner.plans(request.words, MAX_PLANS, settings.novel, request.strokes)
+    return best_drawn_first(planner.plans(request.words, MAX_PLANS, settings.novel, request.strokes), drawn)
+
+
+def best_drawn_first(plans: Sequence[Plan], drawn: DrawnComponents | None) -> list[Plan]:
+    """Plans, the best first, with the good ones in the order of what is likely to be drawn of them and to fit."""
+    if drawn is None or not plans or plans[0].source == "kanji":
+        return list(plans)
+    good = good_plans(plans)
+    order = sorted(good, key=lambda plan: -_worth(plan) * drawn.probability_of(plan))
+    return order + [plan for plan in plans if not any(plan is one for one in good)]
 
 
 def _with_plan(request: ImageRequest, plans: Sequence[Plan]) -> ImageRequest:
@@ -90,8 +102,9 @@ def _with_plan(request: ImageRequest, plans: Sequence[Plan]) -> ImageRequest:
 
 
 def good_plans(plans: Sequence[Plan]) -> list[Plan]:
-    """Of plans, the best first, those that are nearly as good as the first."""
-    return [plan for plan in plans if plan is plans[0] or _worth(plan) >= GOOD_PLAN * _worth(plans[0])]
+    """Of plans those that are nearly as good as the best, which is the first of them or nearly as good as that."""
+    best = max(map(_worth, plans), default=0.0)
+    return [plan for plan in plans if plan is plans[0] or _worth(plan) >= GOOD_PLAN * best]
 
 
 def _worth(plan: Plan) -> float:

@@ -13,6 +13,7 @@ from PIL import Image
 from dataset.captioned_folder import DatasetError, read_dataset
 from dataset.images import open_image
 from dataset.rows import Row, dataset_hash
+from generation.drawn_components import DrawnComponents
 from planner.plan import Plan
 from planner.planner import PLANNER_WEIGHTS, Planner, PlannerError
 from planner.wordnet import WordNet, WordNetError, find_wordnet
@@ -80,9 +81,10 @@ def prepare(config: EvaluateConfig) -> Benchmark:
         raise DatasetError(f"{config.train_data_dir}: no kanji set with held-out characters (train/ and test/), which "
                            "a score is held against. Make it with: python dataExtraction/main.py")
     planner, no_planner = load_planner(config)
+    drawn = DrawnComponents.of_model(config.model)
     taxonomy, no_wordnet = load_taxonomy(config)
-    prompts, no_prompts = without_empty(choose_prompts(config, rows, held_out, planner), config.train_data_dir)
-    plans = plans_to_compose(planner)
+    prompts, no_prompts = without_empty(choose_prompts(config, rows, held_out, planner, drawn), config.train_data_dir)
+    plans = plans_to_compose(planner, drawn)
     composed = None
     if config.composed_plans is not None and planner is not None:
         composed = read_composed(config.composed_plans, {plan.words: plan for plan in plans})
@@ -119,7 +121,7 @@ def load_taxonomy(config: EvaluateConfig) -> tuple[Taxonomy | None, tuple[str, .
 
 
 def choose_prompts(config: EvaluateConfig, rows: Sequence[Row], held_out: Sequence[Row],
-                   planner: Planner | None) -> dict[str, list[Prompt]]:
+                   planner: Planner | None, drawn: DrawnComponents | None) -> dict[str, list[Prompt]]:
     """The prompts of each set that is not left out; without a planner planned sets are."""
     makers = {
         "known": lambda: known_prompts(rows, config.known, config.seed),
@@ -133,7 +135,8 @@ def choose_prompts(config: EvaluateConfig, rows: Sequence[Row], held_out: Sequen
     prompts |= {name: prompts[source] for name, source in PLANNED_AGAIN.items() if source in prompts}
     if planner is None:
         return {name: of_set for name, of_set in prompts.items() if name not in PLANNED_SETS}
-    return {name: planned(of_set, planner) if name in PLANNED_SETS else of_set for name, of_set in prompts.items()}
+    return {name: planned(of_set, planner, drawn) if name in PLANNED_SETS else of_set
+            for name, of_set in prompts.items()}
 
 
 def without_empty(prompts: Mapping[str, list[Prompt]], folder: Path) -> tuple[dict[str, list[Prompt]], tuple[str, ...]]:
@@ -149,11 +152,12 @@ def without_empty(prompts: Mapping[str, list[Prompt]], folder: Path) -> tuple[di
     return {name: of_set for name, of_set in prompts.items() if of_set}, said
 
 
-def plans_to_compose(planner: Planner | None) -> tuple[Plan, ...]:
+def plans_to_compose(planner: Planner | None, drawn: DrawnComponents | None) -> tuple[Plan, ...]:
     """The plans of all words of COMPOSED_SETS that have one."""
     if planner is None:
         return ()
-    return tuple(prompt.plan for prompt in planned([*wild_prompts(None), *plans_prompts(None)], planner) if prompt.plan)
+    words = [*wild_prompts(None), *plans_prompts(None)]
+    return tuple(prompt.plan for prompt in planned(words, planner, drawn) if prompt.plan)
 
 
 def read_real(judge: Judge, control: Judge | None, rows: Sequence[Row], held_out: Sequence[Row],

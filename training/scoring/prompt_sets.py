@@ -17,7 +17,8 @@ from pathlib import Path
 
 from dataset.captioned_folder import DatasetError
 from dataset.rows import Row, form_of, forms_alike, homonyms
-from generation.planning import MAX_PLANS
+from generation.drawn_components import DrawnComponents
+from generation.planning import MAX_PLANS, best_drawn_first
 from generation.request import ImageRequest
 from planner.exclusions import PLANS, WILD, read_fitting, read_prompts
 from planner.plan import Plan
@@ -112,9 +113,10 @@ def plans_prompts(count: int | None) -> list[Prompt]:
     return [Prompt(word) for word in read_prompts(PLANS)[:count]]
 
 
-def planned(prompts: Sequence[Prompt], planner: Planner) -> list[Prompt]:
-    """The same prompts with the plans that generate.py would make of their words."""
-    return [replace(prompt, plans=tuple(planner.plans(prompt.text, MAX_PLANS))) for prompt in prompts]
+def planned(prompts: Sequence[Prompt], planner: Planner, drawn: DrawnComponents | None) -> list[Prompt]:
+    """The same prompts with the plans that generate.py would make of their words, for a model that draws so well."""
+    return [replace(prompt, plans=tuple(best_drawn_first(planner.plans(prompt.text, MAX_PLANS), drawn)))
+            for prompt in prompts]
 
 
 def budget_prompts(rows: Sequence[Row], count: int, seed: int) -> list[Prompt]:
