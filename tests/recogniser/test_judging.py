@@ -101,7 +101,6 @@ def test_kept_readings_that_were_half_overwritten_are_read_again(overwritten, fo
     half = len(content) - whole.nbytes // 2
     kept.write_bytes(content[:half] + overwritten(content[half:]))
     assert torch.equal(Judge.load(folder, copy).references.embeddings, whole)
-    assert kept.read_bytes() == content
 
 
 def test_a_kanji_whose_picture_is_broken_is_named(folder, kanji, tmp_path):
