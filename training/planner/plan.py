@@ -44,8 +44,12 @@ class Plan:
 
     @property
     def prompt(self) -> str:
-        """What a model is given to draw: the components' names in the order of their slots, or a kanji's meaning."""
-        return self.words if self.source == "kanji" else " ".join(one.name for one in self.components)
+        """What a model is given to draw: the components' names in the order of their slots.
+
+        Of an existing kanji that is no two components in known slots, its meaning.
+        """
+        whole = len(self.components) != 2 or any(one.slot == "whole" for one in self.components)
+        return self.words if self.source == "kanji" and whole else " ".join(one.name for one in self.components)
 
     @property
     def forms(self) -> frozenset[str]:

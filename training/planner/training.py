@@ -38,7 +38,7 @@ from planner.text import SentenceEncoder
 from planner.wordnet import Synset, WordNet, find_wordnet
 
 PAIRS_OF = 6000  # nouns, the most familiar, whose plans are to be kept apart
-LEAST_FRACTION = 0.95  # of the least sure development name: what is less sure, as gibberish is, is not planned
+UNPLANNED_FRACTION = 0.02  # of familiar nouns, the least sure: of less sure words, as most gibberish, nothing is planned
 INSTANCE_WEIGHT = 2.0  # of particular people and places in the loss: their words say least of them
 
 
@@ -91,7 +91,7 @@ def train_planner(config: PlannerConfig, stop: StopSignals) -> dict[str, Any]:
                 "pair_penalties": pair_penalties(network, components, familiar), "components": len(components.forms),
                 "captions": len(captions), "nouns": len(nouns), "excluded_words": len(excluded),
                 "dataset_sha256": dataset_hash(rows)}
-    metadata |= measure(network, components, encoder, metadata)
+    metadata |= measure(network, components, encoder, metadata, familiar)
     save_planner(config.output_dir / "weights", network, components, metadata)
     return metadata
 
@@ -139,11 +139,11 @@ def fit_wordnet(network: PlannerNetwork, texts: NounTexts, target: torch.Tensor,
 
 @torch.no_grad()
 def measure(network: PlannerNetwork, components: Components, encoder: SentenceEncoder,
-            metadata: dict[str, Any]) -> dict[str, Any]:
+            metadata: dict[str, Any], familiar: torch.Tensor) -> dict[str, Any]:
     """How well it plans the development set, and what that makes of scores: confidence, and the least to plan at all.
 
-    development: the fraction of its names of which a planned component fits, the same for shuffled names, and the
-    fraction of plans that are distinct.
+    familiar: embeddings of familiar nouns, (N, 384). development: the fraction of its names of which
+    a planned component fits, the same for shuffled names, and the fraction of plans that are distinct.
     """
     names = read_fitting(DEVELOPMENT)
     scores = network(encoder([words for words, _ in names]))
@@ -158,8 +158,9 @@ def measure(network: PlannerNetwork, components: Components, encoder: SentenceEn
     shuffled = [bool(forms & fitting) for number, forms in enumerate(planned)
                 for other, (_, fitting) in enumerate(names) if other != number]
     slope, offset = _logistic(felt)
-    least = torch.sigmoid(slope * scores.amax(1).min() + offset).item()
-    return {"confidence": [slope, offset], "min_confidence": round(LEAST_FRACTION * least, 4), "development": {
+    surest = torch.sigmoid(slope * network(familiar).amax(1) + offset)
+    least = round(surest.quantile(UNPLANNED_FRACTION).item(), 4)
+    return {"confidence": [slope, offset], "min_confidence": least, "development": {
         "fitting": sum(hits) / len(hits), "shuffled_baseline": sum(shuffled) / len(shuffled),
         "distinct": len(set(planned)) / len(planned), "names": len(names)}}
 
