@@ -303,6 +303,49 @@ def test_a_cache_from_before_is_found_again(precision: str, moments_folder: str,
     assert {path.name for path in (tmp_path / "cache").iterdir()} == {moments_folder, embeds_folder, "lock"}
 
 
+# --- a GPU's tables --------------------------------------------------------------------------------------------------
+
+class StubTable:
+    """A table of records that lies where it is told, as on a machine with a GPU: there it says `cuda:0`."""
+
+    def __init__(self, nbytes: int = 0, device: str = "cpu") -> None:
+        self.nbytes, self.device, self.looked_up = nbytes, torch.device(device), []
+
+    def to(self, device: torch.device) -> StubTable:
+        return StubTable(self.nbytes, f"{device.type}:0")
+
+    def __getitem__(self, indices: str) -> torch.Tensor:
+        self.looked_up.append(indices)
+        return torch.zeros(2)
+
+
+@pytest.mark.parametrize("named", ["cuda", "cuda:0"])
+def test_a_table_on_the_gpu_is_looked_up_there_however_the_device_is_named(
+        named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = []
+
+    def to_device(tensor: torch.Tensor, device: torch.device) -> str:
+        assert tensor.dtype == torch.int64, "indices are moved, records are there"
+        moved.append(device)
+        return "indices on the GPU"
+
+    monkeypatch.setattr(cache, "to_device", to_device)
+    table = StubTable(device="cuda:0")
+    encoded = EncodedRows(table, torch.arange(3), table, torch.zeros(3, 1, 2).long(), 0, torch.device(named))
+    encoded.moments(torch.tensor([2]))
+    assert moved == [torch.device(named)] and table.looked_up == ["indices on the GPU"]
+
+
+@pytest.mark.parametrize(("budget", "devices"), [
+    (120, ["cuda", "cuda"]), (119, ["cuda", "cpu"]), (99, ["cpu", "cuda"]), (19, ["cpu", "cpu"])])
+def test_each_table_that_the_budget_has_room_for_lies_on_the_gpu(budget: int, devices: list[str]) -> None:
+    tables = [StubTable(100), StubTable(20)]
+    on_gpu = replace(settings(Path()), device=torch.device("cuda"), budget_bytes=budget)
+    assert [table.device.type for table in cache._within_budget(tables, on_gpu)] == devices
+    on_cpu = replace(on_gpu, device=CPU)
+    assert all(table is before for table, before in zip(cache._within_budget(tables, on_cpu), tables, strict=True))
+
+
 # --- two processes ---------------------------------------------------------------------------------------------------
 
 def test_a_process_that_waited_finds_what_the_other_encoded(bench: Path, tmp_path: Path,

@@ -61,9 +61,9 @@ class EncodedRows:
     def _look_up(self, records: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
         if bool((indices < 0).any()):
             raise IndexError("a row or caption was drawn that was not encoded")
-        if records.device == self.device:
-            return records[to_device(indices, self.device)]
-        return to_device(records[indices], self.device)
+        if records.device.type == "cpu":  # by kind: "cuda" and "cuda:0", which a tensor there has, are not equal
+            return to_device(records[indices], self.device)
+        return records[to_device(indices, self.device)]
 
 
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
@@ -87,17 +87,25 @@ def encode_rows(pipeline: StableDiffusionPipeline, rows: Sequence[Row], required
     embeds_indices = torch.full(required.shape, -1)
     for index, caption in captions.items():
         embeds_indices[index] = embeds.index[caption_key(caption)]
-    records = [moments.tensor(), embeds.tensor()]
-    if settings.device.type != "cpu" and sum(table.nbytes for table in records) <= settings.budget_bytes:
-        records = [table.to(settings.device) for table in records]
+    moment_records, embeds_records = _within_budget([moments.tensor(), embeds.tensor()], settings)
     return EncodedRows(
-        moment_records=records[0],
+        moment_records=moment_records,
         moment_indices=torch.tensor([moments.index.get(row.sha256, -1) for row in rows]),
-        embeds_records=records[1],
+        embeds_records=embeds_records,
         embeds_indices=embeds_indices,
         empty_caption=embeds.index[caption_key("")],
         device=settings.device,
     )
+
+
+def _within_budget(tables: Sequence[torch.Tensor], settings: EncodingSettings) -> list[torch.Tensor]:
+    """The tables, each on the device where it fits what those before it leave of the budget, else where it was."""
+    placed, left = [], settings.budget_bytes if settings.device.type != "cpu" else 0.0
+    for table in tables:
+        fits = 0 < table.nbytes <= left
+        left -= table.nbytes if fits else 0
+        placed.append(table.to(settings.device) if fits else table)
+    return placed
 
 
 def _caption(rows: Sequence[Row], row: int, caption: int, tagged: int) -> str:
