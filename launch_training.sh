@@ -56,11 +56,13 @@ python=$home$(cd "$root" && . tests/environment.sh && project_python) || exit 1
 # --- the plan: the preset, named or the best that can run, and how many processes; a wrong flag is said now ------------
 plan=$("$python" "${home}training/plan_run.py" ${preset:+--preset "$preset"} --train_data_dir "$data" \
   ${trainer[@]+"${trainer[@]}"})
-read -r chosen devices mode <<<"$plan"
+read -r chosen devices mode resolution <<<"$plan"
 preset=${preset:-$chosen}
 processes=${processes:-$devices}
 say "preset $preset: ${plan#*$'\n'}"
 output=${output:-${home}runs/$preset}
+size=128  # px that the characters are drawn at; smaller ones are scaled down from these, larger ones a set of their own
+if [[ $custom_data == no && $resolution -gt $size ]]; then size=$resolution data=$data-$size; fi
 settings=(--preset "$preset" --train_data_dir "$data" --output_dir "$output" --cache_dir "${home}runs/cache"
   ${trainer[@]+"${trainer[@]}"})
 if [[ $mode == dry_run ]]; then
@@ -98,12 +100,12 @@ run() {
   return "$status"
 }
 
-# --- 2. dataset: data/kanji, real and composed characters; about two minutes ------------------------------------------
+# --- 2. dataset: data/kanji, real and composed characters; about two minutes; data/kanji-512 at 512 px -------------------
 if [[ $custom_data == yes ]]; then
   say "dataset: $data, your own"
 else
   say "dataset: $data"
-  run "$python" "${home}dataExtraction/main.py" --output "$data"
+  run "$python" "${home}dataExtraction/main.py" --size "$size" --output "$data"
 fi
 
 # --- 3. training: runs/<preset>; stopped, the same command resumes ----------------------------------------------------

@@ -23,6 +23,22 @@ def launch(script: Path, *flags: str, folder: Path) -> subprocess.CompletedProce
                           env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
+def stub_steps(clone: Path) -> Path:
+    """Put in place of what the script runs, but for the plan, what only notes how it was called; gives the script."""
+    for name in ("dataExtraction/main.py", "training/start_processes.py", "training/train_text_to_image.py",
+                 "training/generate.py"):
+        (clone / name).parent.mkdir(exist_ok=True)
+        (clone / name).write_text(
+            "import json, sys\n"
+            f"open({str(clone / 'calls')!r}, 'a').write(json.dumps([{name!r}, *sys.argv[1:]]) + '\\n')\n")
+    return clone / "launch_training.sh"
+
+
+def calls(clone: Path) -> list[list[str]]:
+    """How the stubs were called: the command and its arguments."""
+    return [json.loads(line) for line in (clone / "calls").read_text().splitlines()]
+
+
 @pytest.mark.parametrize("flags", [("--help",), ("-h",), ("sd14", "--seed", "1", "--help")])
 def test_help_is_the_head_of_the_script_and_needs_nothing(
         flags: tuple[str, ...], clone: Path, tmp_path: Path) -> None:
@@ -60,6 +76,20 @@ def test_a_dry_run_through_a_symlink_shows_the_callers_paths_and_makes_nothing(c
     assert settings["cache_dir"] == str(clone / "runs/cache")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "go"]
     assert sorted(path for path in clone.rglob("*") if "__pycache__" not in path.parts) == held
+
+
+@pytest.mark.parametrize(("flags", "folder", "size"), [
+    ((), "data/kanji", "128"), (("--resolution", "64"), "data/kanji", "128"),
+    (("--resolution", "512"), "data/kanji-512", "512")])
+def test_the_characters_are_drawn_at_the_size_that_is_trained_at_a_folder_each(
+        flags: tuple[str, ...], folder: str, size: str, tmp_path: Path) -> None:
+    """Not at 128 px, to be blown up to 512."""
+    script = stub_steps(make_clone(tmp_path / "clone"))
+    ended = launch(script, "tiny", *flags, folder=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    dataset, training, _ = calls(tmp_path / "clone")
+    assert dataset == ["dataExtraction/main.py", "--size", size, "--output", str(tmp_path / "clone" / folder)]
+    assert training[training.index("--train_data_dir") + 1] == str(tmp_path / "clone" / folder)
 
 
 def test_a_trainers_flag_without_its_value_ends_the_script(clone: Path) -> None:
