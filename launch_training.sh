@@ -100,7 +100,7 @@ run() {
   return "$status"
 }
 
-# --- 2. dataset: data/kanji, real and composed characters; about two minutes; data/kanji-512 at 512 px -------------------
+# --- 2. dataset: data/kanji, real and composed characters; two minutes; at 512 px data/kanji-512 ----------------------
 if [[ $custom_data == yes ]]; then
   say "dataset: $data, your own"
 else
