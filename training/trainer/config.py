@@ -125,8 +125,8 @@ class TrainConfig:
 
     # The machine
     mixed_precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
-    """Precision of the UNet's arithmetic; the trained weights stay in fp32. `auto`: bf16, and `no` (fp32) on a CPU that
-    has no instructions for it."""
+    """Precision of the UNet's arithmetic; the trained weights stay in fp32. `auto`: bf16, and where there are no
+    instructions for it fp16 on a GPU, `no` (fp32) on a CPU and under Muon."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more time."""
     compile: bool = False
