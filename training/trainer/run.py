@@ -23,6 +23,11 @@ from trainer.run_folder import RunFolder
 with known_noise_off():
     from accelerate import Accelerator
 
+# What is said where memory runs out by torch's CPU allocator, by the CUDA driver, by cuBLAS and cuDNN, and by NCCL.
+OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED",
+                 "CUDNN_STATUS_ALLOC_FAILED", "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+                 "'out of memory'")
+
 
 def train(config: TrainConfig, stop: StopSignals) -> Path:
     """Train as the settings say and return the pipeline folder. The table of contents of a run.
@@ -78,7 +83,11 @@ def with_precision(config: TrainConfig) -> TrainConfig:
     """
     if config.mixed_precision != "auto":
         return config
-    return replace(config, mixed_precision="bf16" if has_bf16(choose_device(config.device)) else "no")
+    device = choose_device(config.device)
+    if has_bf16(device):
+        return replace(config, mixed_precision="bf16")
+    takes_fp16 = device.type == "cuda" and config.optimizer != "muon"
+    return replace(config, mixed_precision="fp16" if takes_fp16 else "no")
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
@@ -96,5 +105,6 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """CUDA has an exception for it; the CPU's allocator raises a plain RuntimeError."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+    """Whether memory ran out: torch's CUDA allocator has an exception for it, what else allocates only a message."""
+    said = str(error)
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(words in said for words in OUT_OF_MEMORY)
