@@ -2,8 +2,8 @@
 
     python training/plan_run.py [--preset NAME] [flags of train_text_to_image.py]
 
-Prints on one line the preset, the number of processes, `run` or, for --dry_run, `dry_run`, and the side of the pictures
-in pixels; on the next the reason for the preset. Ends with a message and a non-zero status, within seconds, where a flag
+Prints on one line the preset, the number of processes, `run` or, for --dry_run, `dry_run`, and the pictures' side in
+pixels; on the next the reason for the preset. Ends with a message and a non-zero status, within seconds, where a flag
 is wrong, a base cannot be had or a GPU is asked for that is not there.
 """
 

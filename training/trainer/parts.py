@@ -22,7 +22,7 @@ from models.noise_schedule import NoiseSchedule
 from models.pipelines import load_pipeline, module_hash
 from recogniser.judge import Judge
 from trainer.compile_check import refuse_other_gradients
-from trainer.config import CAPTION_DROPOUT, TrainConfig
+from trainer.config import CAPTION_DROPOUT, TrainConfig, samples_per_update
 from trainer.losses import DiffusionTerm, LossTerm
 from trainer.resume import find_checkpoint
 from trainer.reward_loss import RewardTerm
@@ -58,13 +58,13 @@ def build_parts(config: TrainConfig, accelerator: Accelerator, rows: Sequence[Ro
     family = family_of(pipeline)
     reward_model = None if config.reward_model is None else Judge.load(config.reward_model, dataset=None)
     all_rows = [*rows, *extra]
-    provenance = provenance_of(pipeline, all_rows, reward_model, accelerator)
+    samples = samples_per_update(config, accelerator.num_processes)
+    provenance = provenance_of(pipeline, all_rows, reward_model, samples)
     checkpoint = find_checkpoint(config, provenance, accelerator.print)
     schedule = family.noise_schedule(pipeline.scheduler, accelerator.device)
     refuse_empty_range(config, len(schedule))
     terms = loss_terms(config, pipeline, family, schedule, all_rows, reward_model, accelerator.device)
-    plan = plan_batches(config, rows, extra, family.latent_shape(pipeline, config.resolution), len(schedule),
-                        accelerator.num_processes)
+    plan = plan_batches(config, rows, extra, family.latent_shape(pipeline, config.resolution), len(schedule), samples)
     batches = encode_batches(config, pipeline, plan, all_rows, accelerator)
     sample_grid = SampleGrid(pipeline, config, accelerator)
     train_state = TrainState(pipeline.unet, family, config, accelerator)
@@ -74,15 +74,16 @@ def build_parts(config: TrainConfig, accelerator: Accelerator, rows: Sequence[Ro
     step = 0 if checkpoint is None else checkpoint.step
     if train_state.compiled is not None:
         check_compiled(train_state, terms[0], batches, step, accelerator)
-    card_metadata = {**provenance, "kanji": any(row.metadata.get("literal") for row in all_rows)}
+    card_metadata = {**provenance, "processes": accelerator.num_processes,
+                     "kanji": any(row.metadata.get("literal") for row in all_rows)}
     return Parts(step, provenance, card_metadata, plan, batches, terms, train_state, sample_grid)
 
 
 def provenance_of(pipeline: StableDiffusionPipeline, rows: Sequence[Row], reward_model: Judge | None,
-                  accelerator: Accelerator) -> dict[str, Any]:
-    """What must be the same when a run is resumed, beside its settings: data, models, processes."""
+                  samples: int) -> dict[str, Any]:
+    """What must be the same when a run is resumed, beside its settings: data, models, samples of an update."""
     return {"dataset_sha256": dataset_hash(rows), "base_unet_sha256": module_hash(pipeline.unet),
-            "processes": accelerator.num_processes,
+            "samples_per_update": samples,
             "reward_model_sha256": None if reward_model is None else reward_model.metadata["sha256"]}
 
 
@@ -111,10 +112,10 @@ def frozen_copy(network: UNet2DConditionModel) -> UNet2DConditionModel:
 
 
 def plan_batches(config: TrainConfig, rows: Sequence[Row], extra: Sequence[Row], latent_shape: tuple[int, ...],
-                 timesteps: int, processes: int) -> BatchPlan:
-    """What each update is drawn to see, of rows that are drawn as often as the settings say."""
+                 timesteps: int, samples: int) -> BatchPlan:
+    """What each update of so many `samples` is drawn to see, of rows that are drawn as often as the settings say."""
     settings = PlanSettings(
-        config.seed, config.train_batch_size * config.gradient_accumulation_steps * processes, latent_shape,
+        config.seed, samples, latent_shape,
         dropout=CAPTION_DROPOUT, tag_fraction=config.stroke_tag_fraction, noise_offset=config.noise_offset,
         single_component_fraction=config.single_component_fraction)
     of_rows = row_weights(rows, config.composed_fraction, config.frequent_kanji_weight, config.rare_component_exponent)
@@ -131,7 +132,8 @@ def encode_batches(config: TrainConfig, pipeline: StableDiffusionPipeline, plan:
         pipeline, rows, plan.required_captions(config.max_train_steps),
         EncodingSettings(config.cache_dir, config.resolution, config.mixed_precision, accelerator.device,
                          config.cache_budget * 1e9))
-    shard = Shard(config.train_batch_size, config.gradient_accumulation_steps, accelerator.process_index)
+    shard = Shard.of(config.train_batch_size, config.gradient_accumulation_steps, accelerator.num_processes,
+                     accelerator.process_index)
     return Batches(plan, encoded, pipeline.vae.config.scaling_factor, shard)
 
 
