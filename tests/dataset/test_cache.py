@@ -15,7 +15,15 @@ from PIL import Image
 from dataset import cache
 from dataset.cache import CacheError, EncodedRows, encode_rows
 from dataset.captioned_folder import DatasetError, read_dataset
-from dataset.encoders import CAPTION_BATCH, IMAGE_BATCH, EncodingSettings, encode_captions, encode_images
+from dataset.encoders import (
+    CAPTION_BATCH,
+    IMAGE_BATCH,
+    EncodingSettings,
+    caption_store,
+    fill_captions,
+    fill_images,
+    image_store,
+)
 from dataset.images import load_image
 from dataset.record_store import RecordStore
 from dataset.rows import Row
@@ -49,6 +57,18 @@ def encode(base: Path, data: Path, folder: Path, precision: str = "no",
     rows = read_dataset(data, progress=False)
     required = all_captions(rows) if required is None else required
     return encode_rows(load_pipeline(str(base)), rows, required, settings(folder, precision)), rows
+
+
+def encode_images(vae: torch.nn.Module, rows: Sequence[Row], how: EncodingSettings) -> RecordStore:
+    store = image_store(vae, how)
+    fill_images(store, vae, rows, how)
+    return store
+
+
+def encode_captions(pipeline: object, captions: Sequence[str], how: EncodingSettings) -> RecordStore:
+    store = caption_store(pipeline, how)
+    fill_captions(store, pipeline, captions, how)
+    return store
 
 
 @pytest.fixture
@@ -301,6 +321,22 @@ def test_a_cache_from_before_is_found_again(precision: str, moments_folder: str,
     assert encoded.moments(row).unique().tolist() == [7.0]
     assert encoded.prompt_embeds(row, row, yes, no).unique().tolist() == [3.0]
     assert {path.name for path in (tmp_path / "cache").iterdir()} == {moments_folder, embeds_folder, "lock"}
+
+
+# --- room on the disk ------------------------------------------------------------------------------------------------
+
+def test_what_the_cache_will_grow_by_is_told_before_it_grows(bench: Path, tmp_path: Path,
+                                                             encoded_keys: list[str]) -> None:
+    rows = read_dataset(bench / "data", progress=False)
+    pipeline, told = load_pipeline(str(bench / "base")), []
+
+    def check_room(missing: int) -> None:
+        told.append((missing, len(encoded_keys)))
+
+    for _ in range(2):
+        encode_rows(pipeline, rows, all_captions(rows), settings(tmp_path), check_room)
+    written = sum(path.stat().st_size for path in tmp_path.glob("*/records.bin"))
+    assert told == [(written, 0), (0, len(encoded_keys))]
 
 
 # --- a GPU's tables --------------------------------------------------------------------------------------------------

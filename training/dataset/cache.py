@@ -8,7 +8,7 @@ what a record is found again, record_store.py how it lies on disk.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ import torch
 from common.errors import UserError
 from common.quiet import known_noise_off
 from dataset.captions import with_stroke_tag
-from dataset.encoders import EncodingSettings, caption_key, encode_captions, encode_images
+from dataset.encoders import EncodingSettings, caption_key, caption_store, fill_captions, fill_images, image_store
 from dataset.rows import Row
 
 with known_noise_off():
@@ -72,17 +72,22 @@ def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 
 def encode_rows(pipeline: StableDiffusionPipeline, rows: Sequence[Row], required: torch.Tensor,
-                settings: EncodingSettings) -> EncodedRows:
+                settings: EncodingSettings, check_room: Callable[[int], None] = lambda missing: None) -> EncodedRows:
     """Encode what a run needs and is not in the cache yet, and open it.
 
     required: bool (rows, most captions, 2), the captions, by row, caption and tag, that the run will draw
-    (BatchPlan.required_captions). Raises OSError where the disk refuses.
+    (BatchPlan.required_captions); check_room: is told how many bytes will be added to the cache before any is, and
+    may raise. Raises OSError where the disk refuses.
     """
     needed = [row for row, is_needed in zip(rows, required.flatten(1).any(1).tolist(), strict=True) if is_needed]
     captions = {index: _caption(rows, *index) for index in map(tuple, required.nonzero().tolist())}
     with _one_builder(settings.cache_dir):  # stores are opened under it: another process may have just added to them
-        moments = encode_images(pipeline.vae, needed, settings)
-        embeds = encode_captions(pipeline, ["", *captions.values()], settings)
+        moments, embeds = image_store(pipeline.vae, settings), caption_store(pipeline, settings)
+        missing = {moments: moments.missing([row.sha256 for row in needed]),
+                   embeds: embeds.missing([caption_key(caption) for caption in ("", *captions.values())])}
+        check_room(sum(len(keys) * store.record_bytes for store, keys in missing.items()))
+        fill_images(moments, pipeline.vae, needed, settings)
+        fill_captions(embeds, pipeline, ["", *captions.values()], settings)
 
     embeds_indices = torch.full(required.shape, -1)
     for index, caption in captions.items():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from models.families import Family, family_of
 from models.noise_schedule import NoiseSchedule
 from models.pipelines import load_pipeline, module_hash
 from recogniser.judge import Judge
+from trainer import disk_space
 from trainer.compile_check import refuse_other_gradients
 from trainer.config import CAPTION_DROPOUT, TrainConfig, samples_per_update
 from trainer.losses import DiffusionTerm, LossTerm
@@ -65,13 +67,14 @@ def build_parts(config: TrainConfig, accelerator: Accelerator, rows: Sequence[Ro
     refuse_empty_range(config, len(schedule))
     terms = loss_terms(config, pipeline, family, schedule, all_rows, reward_model, accelerator.device)
     plan = plan_batches(config, rows, extra, family.latent_shape(pipeline, config.resolution), len(schedule), samples)
-    batches = encode_batches(config, pipeline, plan, all_rows, accelerator)
+    step = 0 if checkpoint is None else checkpoint.step
+    batches = encode_batches(config, pipeline, plan, all_rows, accelerator,
+                             partial(check_disk, config, pipeline, family, step, accelerator))
     sample_grid = SampleGrid(pipeline, config, accelerator)
     train_state = TrainState(pipeline.unet, family, config, accelerator)
     if checkpoint is not None:
         train_state.load(checkpoint)
         accelerator.print(f"resuming from {checkpoint.path}")
-    step = 0 if checkpoint is None else checkpoint.step
     if train_state.compiled is not None:
         check_compiled(train_state, terms[0], batches, step, accelerator)
     card_metadata = {**provenance, "processes": accelerator.num_processes,
@@ -126,15 +129,28 @@ def plan_batches(config: TrainConfig, rows: Sequence[Row], extra: Sequence[Row],
 
 
 def encode_batches(config: TrainConfig, pipeline: StableDiffusionPipeline, plan: BatchPlan, rows: Sequence[Row],
-                   accelerator: Accelerator) -> Batches:
-    """The run's batches, of rows that are encoded now where they are not in the cache."""
+                   accelerator: Accelerator, check_room: Callable[[int], None]) -> Batches:
+    """The run's batches, of rows that are encoded now where they are not in the cache.
+
+    `check_room` is told before how many bytes the cache will grow by, and may raise.
+    """
     encoded = encode_rows(
         pipeline, rows, plan.required_captions(config.max_train_steps),
         EncodingSettings(config.cache_dir, config.resolution, config.mixed_precision, accelerator.device,
-                         config.cache_budget * 1e9))
+                         config.cache_budget * 1e9), check_room)
     shard = Shard.of(config.train_batch_size, config.gradient_accumulation_steps, accelerator.num_processes,
                      accelerator.process_index)
     return Batches(plan, encoded, pipeline.vae.config.scaling_factor, shard)
+
+
+def check_disk(config: TrainConfig, pipeline: StableDiffusionPipeline, family: Family, step: int,
+               accelerator: Accelerator, encoded: int) -> None:
+    """Say what the run will write from `step` on, `encoded` bytes of it to the cache. Raises DiskSpaceError."""
+    needs = [disk_space.Need(config.cache_dir, "encoded pictures and captions", encoded)]
+    if accelerator.is_main_process:  # the others write nothing else
+        needs += disk_space.results_of(config, pipeline, family, step)
+    if said := disk_space.check_room(needs):
+        accelerator.print(said)
 
 
 def check_compiled(train_state: TrainState, term: LossTerm, batches: Batches, step: int,
