@@ -121,7 +121,8 @@ class TrainState:
         if self.accelerator.num_processes > 1:
             on_gpu = self.accelerator.device.type == "cuda"
             forward = torch.nn.parallel.DistributedDataParallel(
-                forward, device_ids=[self.accelerator.device.index] if on_gpu else None)
+                forward, device_ids=[self.accelerator.device.index] if on_gpu else None,
+                gradient_as_bucket_view=True)  # or the buckets cost 4 bytes a weight more
         return forward
 
 
