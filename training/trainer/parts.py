@@ -12,6 +12,7 @@ import torch
 
 from common.errors import UserError
 from common.quiet import known_noise_off
+from common.settings import PRIVATE, as_json
 from dataset.batch_plan import BatchPlan, PlanSettings
 from dataset.batches import Batches, Shard
 from dataset.cache import encode_rows
@@ -26,6 +27,7 @@ from trainer import disk_space
 from trainer.compile_check import refuse_other_gradients
 from trainer.config import CAPTION_DROPOUT, TrainConfig, samples_per_update
 from trainer.losses import DiffusionTerm, LossTerm
+from trainer.processes import SharedCheckpoint, refuse_differences, told_by_main
 from trainer.resume import find_checkpoint
 from trainer.reward_loss import RewardTerm
 from trainer.sample_grid import SampleGrid
@@ -62,7 +64,8 @@ def build_parts(config: TrainConfig, accelerator: Accelerator, rows: Sequence[Ro
     all_rows = [*rows, *extra]
     samples = samples_per_update(config, accelerator.num_processes)
     provenance = provenance_of(pipeline, all_rows, reward_model, samples)
-    checkpoint = find_checkpoint(config, provenance, accelerator.print)
+    refuse_differences(accelerator, {**provenance, **as_json(config, without=PRIVATE)})
+    checkpoint = told_by_main(accelerator, lambda: find_checkpoint(config, provenance, accelerator.print))
     schedule = family.noise_schedule(pipeline.scheduler, accelerator.device)
     refuse_empty_range(config, len(schedule))
     terms = loss_terms(config, pipeline, family, schedule, all_rows, reward_model, accelerator.device)
@@ -73,7 +76,7 @@ def build_parts(config: TrainConfig, accelerator: Accelerator, rows: Sequence[Ro
     sample_grid = SampleGrid(pipeline, config, accelerator)
     train_state = TrainState(pipeline.unet, family, config, accelerator)
     if checkpoint is not None:
-        train_state.load(checkpoint)
+        train_state.load(SharedCheckpoint.of(checkpoint, accelerator))
         accelerator.print(f"resuming from {checkpoint.path}")
     if train_state.compiled is not None:
         check_compiled(train_state, terms[0], batches, step, accelerator)
