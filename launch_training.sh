@@ -26,7 +26,8 @@ refuse() {
 # --- what is asked for: a preset, flags of the launcher, and the rest, which is the trainer's -------------------------
 preset=""
 if [[ $# -gt 0 && $1 != -* ]]; then preset=$1; shift; fi
-data=${home}data/kanji output="" custom_data=no processes="" launcher=() trainer=()
+data=${home}data/kanji output="" custom_data=no processes="" trainer=()
+machines=1 rank="" ip="" port=""
 while [[ $# -gt 0 ]]; do
   flag=${1%%=*} value="" width=1
   if [[ $1 == *=* ]]; then value=${1#*=}; elif [[ $# -gt 1 && $2 != --* ]]; then value=$2 width=2; fi
@@ -36,31 +37,45 @@ while [[ $# -gt 0 ]]; do
     __preset | __train_data_dir | __output_dir | __main_process_ip)
       [[ -n $value ]] || refuse "$flag needs a value" ;;
     __num_processes | __num_machines | __machine_rank | __main_process_port)
-      [[ $value =~ ^(0|[1-9][0-9]{0,4})$ && $name$value != __num_processes0 ]] || refuse "$flag needs a number" ;;
+      [[ $value =~ ^(0|[1-9][0-9]{0,4})$ && $name$value != __num_processes0 &&
+        $name$value != __num_machines0 ]] || refuse "$flag needs a number" ;;
   esac
   case $name in
     __preset) preset=$value ;;
     __num_processes) processes=$value ;;
-    __num_machines | __machine_rank | __main_process_ip | __main_process_port) launcher+=("$name" "$value") ;;
+    __num_machines) machines=$value ;;
+    __machine_rank) rank=$value ;;
+    __main_process_ip) ip=$value ;;
+    __main_process_port) port=$value ;;
     __train_data_dir) data=$value custom_data=yes ;;
     __output_dir) output=$value ;;
     *) trainer+=("$1"); width=1 ;;
   esac
   shift "$width"
 done
+if [[ $machines -gt 1 ]]; then  # where a port that each drew for itself would be no meeting point
+  [[ -n $rank && -n $ip ]] || refuse "--num_machines $machines needs --machine_rank and --main_process_ip"
+  [[ $rank -lt $machines ]] || refuse "--machine_rank $rank: the machines count from 0 to $((machines - 1))"
+  if [[ ${port:-0} == 0 ]]; then port=29500; fi
+else
+  rank=0
+fi
 
 # --- 1. environment: .venv with requirements.txt; up to two minutes the first time ------------------------------------
 if [[ ${PYTHON:-} == */* && $PYTHON != /* ]]; then PYTHON=$PWD/$PYTHON; fi
-python=$home$(cd "$root" && . tests/environment.sh && project_python) || exit 1
+. "$root/tests/environment.sh"
+python=$home$(cd "$root" && project_python) || exit 1
 
 # --- the plan: the preset, named or the best that can run, and how many processes; a wrong flag is said now ------------
 plan=$("$python" "${home}training/plan_run.py" ${preset:+--preset "$preset"} --train_data_dir "$data" \
   ${trainer[@]+"${trainer[@]}"})
-read -r chosen devices mode <<<"$plan"
+read -r chosen devices mode resolution <<<"$plan"
 preset=${preset:-$chosen}
-processes=${processes:-$devices}
+processes=${processes:-$((devices * machines))}
 say "preset $preset: ${plan#*$'\n'}"
 output=${output:-${home}runs/$preset}
+size=128  # px that the characters are drawn at; smaller ones are scaled down from these, larger ones a set of their own
+if [[ $custom_data == no && $resolution -gt $size ]]; then size=$resolution data=$data-$size; fi
 settings=(--preset "$preset" --train_data_dir "$data" --output_dir "$output" --cache_dir "${home}runs/cache"
   ${trainer[@]+"${trainer[@]}"})
 if [[ $mode == dry_run ]]; then
@@ -98,26 +113,33 @@ run() {
   return "$status"
 }
 
-# --- 2. dataset: data/kanji, real and composed characters; about two minutes ------------------------------------------
+# --- 2. dataset: data/kanji, real and composed characters; two minutes; at 512 px data/kanji-512 ----------------------
 if [[ $custom_data == yes ]]; then
   say "dataset: $data, your own"
 else
   say "dataset: $data"
-  run "$python" "${home}dataExtraction/main.py" --output "$data"
+  if [[ $machines -gt 1 ]]; then one_at_a_time "${home}data"; fi  # a disk may be shared
+  run "$python" "${home}dataExtraction/main.py" --size "$size" --output "$data"
+  exec 9>&-
 fi
 
 # --- 3. training: runs/<preset>; stopped, the same command resumes ----------------------------------------------------
 say "training: $output (Ctrl-C saves a checkpoint; the same command resumes from it)"
-if [[ $processes -gt 1 || ${#launcher[@]} -gt 0 ]]; then
+if [[ $processes -gt 1 || $machines -gt 1 ]]; then
   # --multi_gpu means several processes, on CPUs too: with less said, accelerate starts only one there.
-  start=("$python" "${home}training/start_processes.py" --multi_gpu --num_processes "$processes" --num_machines 1
-    --main_process_port 0 --mixed_precision no --dynamo_backend no ${launcher[@]+"${launcher[@]}"})
+  start=("$python" "${home}training/start_processes.py" --multi_gpu --num_processes "$processes"
+    --num_machines "$machines" --machine_rank "$rank" ${ip:+--main_process_ip "$ip"}
+    --main_process_port "${port:-0}" --mixed_precision no --dynamo_backend no)
 else
   start=("$python")  # plain: an accelerate launcher that is killed would leave its one process behind
 fi
 run "${start[@]}" "${home}training/train_text_to_image.py" "${settings[@]}"
 
 # --- 4. examples: what the trained model draws for prompts of the first exercise --------------------------------------
+if [[ $rank -gt 0 ]]; then
+  say "done: the first machine writes the pipeline and draws examples"
+  exit
+fi
 if [[ -f $output/examples/collated_examples.png && $output/examples/collated_examples.png -nt $output/finished.json ]]; then
   say "examples: $output/examples is there"
 else

@@ -2,7 +2,7 @@
 
     python dataExtraction/main.py                          # data/kanji, 128 px, with 20,000 composed characters
     python dataExtraction/main.py --preview sheet.png      # only a contact sheet, to look at
-    python dataExtraction/main.py --size 512 --output data/kanji512
+    python dataExtraction/main.py --size 512 --output data/kanji-512
     python dataExtraction/main.py --names                  # with characters for the words of names.jsonl too
     python dataExtraction/main.py --plans plans.jsonl --output data/plans    # what a file of plans asks for, alone
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -117,6 +119,39 @@ def forked(work: Callable[[], object], output: Path, timeout_s: int = 600) -> En
         _be_the_child(work, output, timeout_s)
     _, status = os.waitpid(child, 0)
     return Ended(os.waitstatus_to_exitcode(status), output.read_text(errors="replace"))
+
+
+def run_processes(configs: Sequence[TrainConfig], folder: Path, timeout_s: int = 600,
+                  before: Callable[[int], object] = lambda rank: None) -> list[Ended]:
+    """The trainer's main() in several processes at once, joined by gloo, each under settings of its own; forked.
+
+    `before` is given a process's rank and may lay a trap in it. Their output goes to folder/log-RANK.
+    """
+    import train_text_to_image
+
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+
+    def work(rank: int) -> None:
+        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(len(configs)), MASTER_PORT=str(port),
+                          LOCAL_WORLD_SIZE=str(len(configs)), MASTER_ADDR="localhost", OMP_NUM_THREADS="1")
+        before(rank)
+        sys.argv = ["train_text_to_image.py", *command_line(configs[rank])]
+        sys.exit(train_text_to_image.main())
+
+    sys.stdout.flush()
+    sys.stderr.flush()
+    folder.mkdir(parents=True, exist_ok=True)
+    children = []
+    for rank in range(len(configs)):
+        child = os.fork()
+        if child == 0:
+            _be_the_child(partial(work, rank), folder / f"log-{rank}", timeout_s)
+        children.append(child)
+    statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    return [Ended(status, (folder / f"log-{rank}").read_text(errors="replace"))
+            for rank, status in enumerate(statuses)]
 
 
 def _be_the_child(work: Callable[[], object], output: Path, timeout_s: int) -> None:

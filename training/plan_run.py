@@ -2,9 +2,9 @@
 
     python training/plan_run.py [--preset NAME] [flags of train_text_to_image.py]
 
-Prints the preset, the number of processes and `run` or, for --dry_run, `dry_run` on one line, and the reason for the
-preset on the next. Ends with a message and a non-zero status, within seconds, where a flag is wrong, a base cannot be
-had or a GPU is asked for that is not there.
+Prints on one line the preset, the number of processes, `run` or, for --dry_run, `dry_run`, and the pictures' side in
+pixels; on the next the reason for the preset. Ends with a message and a non-zero status, within seconds, where a flag
+is wrong, a base cannot be had or a GPU is asked for that is not there.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> None:
     if not available:
         sys.exit(f"error: {why}")
     print(preset or "named", torch.cuda.device_count() if device.type == "cuda" else 1,
-          "dry_run" if config.dry_run else "run")
+          "dry_run" if config.dry_run else "run", config.resolution)
     print(reason)
 
 

@@ -248,7 +248,7 @@ def build(name: str) -> object:
 
 def stable_diffusion(name: str) -> object:
     """Stable Diffusion 2.1's sizes (which SD-nano has) or 1.4's."""
-    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
     from training_fixtures import tokenizer
@@ -265,9 +265,9 @@ def stable_diffusion(name: str) -> object:
     vae = AutoencoderKL(
         block_out_channels=(128, 256, 512, 512), layers_per_block=2, down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4)
-    scheduler = DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
-        prediction_type="v_prediction" if nano else "epsilon")
+    scheduler = PNDMScheduler(  # both repositories have it, and both predict epsilon
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", skip_prk_steps=True, set_alpha_to_one=False,
+        steps_offset=1)
     return StableDiffusionPipeline(
         vae=vae, unet=unet, text_encoder=text_encoder, tokenizer=tokenizer(), scheduler=scheduler, safety_checker=None,
         feature_extractor=None, requires_safety_checker=False)

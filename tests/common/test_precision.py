@@ -37,13 +37,36 @@ def processor(monkeypatch: pytest.MonkeyPatch) -> Processor:
 def test_a_cpu_computes_in_bf16_where_it_has_instructions_for_it(processor: Processor, instructions: dict[str, bool],
                                                                  expected: bool) -> None:
     processor(**instructions)
-    assert has_bf16(CPU) == expected and has_bf16(torch.device("cuda"))
+    assert has_bf16(CPU) == expected
     with autocast(CPU):
         product = torch.ones(2, 2) @ torch.ones(2, 2)
     assert product.dtype == (torch.bfloat16 if expected else torch.float32)
     assert with_precision(TrainConfig()).mixed_precision == ("bf16" if expected else "no")
     for named in ("no", "bf16", "fp16"):
         assert with_precision(TrainConfig(mixed_precision=named)).mixed_precision == named
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """Makes the machine one with a GPU that has instructions for bf16, or has only an imitation of them."""
+
+    def become(has_instructions: bool) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported",
+                            lambda including_emulation=True: has_instructions or including_emulation)
+
+    return become
+
+
+@pytest.mark.parametrize(("has_instructions", "optimizer", "expected"), [
+    (True, "adamw", "bf16"), (True, "muon", "bf16"), (False, "adamw", "fp16"), (False, "muon", "no")])
+def test_a_gpu_without_instructions_for_bf16_trains_in_fp16(
+        gpu: Callable[[bool], None], has_instructions: bool, optimizer: str, expected: str) -> None:
+    """Turing and older; Muon has no fp16."""
+    gpu(has_instructions)
+    assert has_bf16(torch.device("cuda")) == has_bf16(torch.device("cuda:1")) == has_instructions
+    assert with_precision(TrainConfig(optimizer=optimizer)).mixed_precision == expected
+    assert with_precision(TrainConfig(device="cpu")).mixed_precision in ("bf16", "no")
 
 
 def test_a_run_keeps_the_precision_that_it_began_in(processor: Processor, tmp_path: Path) -> None:

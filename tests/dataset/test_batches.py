@@ -40,6 +40,19 @@ def test_processes_and_accumulation_deal_out_the_same_samples_in_the_same_order(
     assert torch.equal(torch.cat([one.noise for one in in_order]), plan[5].noise)
 
 
+@pytest.mark.parametrize(("asked", "processes", "own"), [
+    ((64, 1), 1, (64, 1)), ((64, 1), 2, (32, 1)), ((32, 2), 2, (32, 1)), ((4, 8), 2, (4, 4)), ((4, 8), 16, (2, 1)),
+    ((5, 3), 2, (4, 2)), ((64, 1), 3, (22, 1)), ((1, 1), 2, (1, 1))])
+def test_an_update_has_as_many_samples_however_many_processes_share_it(
+        asked: tuple[int, int], processes: int, own: tuple[int, int]) -> None:
+    """No batch is larger than one that a device holds, and each process has as many samples as another."""
+    shard = Shard.of(*asked, processes, process_index=processes - 1)
+    assert (shard.batch_size, shard.accumulation_steps, shard.process_index) == (*own, processes - 1)
+    assert own[0] <= asked[0]
+    if asked[0] * asked[1] % processes == 0:
+        assert processes * shard.size == asked[0] * asked[1]
+
+
 def test_negative_and_rewarded_samples_are_told_by_their_indices() -> None:
     plan = batch_plan([*rows(20), *rows(10, kind="sampled"), *rows(10, kind="negative")], size=500)
     one, whole = plan[0], batch(plan, 500)

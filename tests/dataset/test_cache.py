@@ -15,7 +15,15 @@ from PIL import Image
 from dataset import cache
 from dataset.cache import CacheError, EncodedRows, encode_rows
 from dataset.captioned_folder import DatasetError, read_dataset
-from dataset.encoders import CAPTION_BATCH, IMAGE_BATCH, EncodingSettings, encode_captions, encode_images
+from dataset.encoders import (
+    CAPTION_BATCH,
+    IMAGE_BATCH,
+    EncodingSettings,
+    caption_store,
+    fill_captions,
+    fill_images,
+    image_store,
+)
 from dataset.images import load_image
 from dataset.record_store import RecordStore
 from dataset.rows import Row
@@ -49,6 +57,18 @@ def encode(base: Path, data: Path, folder: Path, precision: str = "no",
     rows = read_dataset(data, progress=False)
     required = all_captions(rows) if required is None else required
     return encode_rows(load_pipeline(str(base)), rows, required, settings(folder, precision)), rows
+
+
+def encode_images(vae: torch.nn.Module, rows: Sequence[Row], how: EncodingSettings) -> RecordStore:
+    store = image_store(vae, how)
+    fill_images(store, vae, rows, how)
+    return store
+
+
+def encode_captions(pipeline: object, captions: Sequence[str], how: EncodingSettings) -> RecordStore:
+    store = caption_store(pipeline, how)
+    fill_captions(store, pipeline, captions, how)
+    return store
 
 
 @pytest.fixture
@@ -301,6 +321,65 @@ def test_a_cache_from_before_is_found_again(precision: str, moments_folder: str,
     assert encoded.moments(row).unique().tolist() == [7.0]
     assert encoded.prompt_embeds(row, row, yes, no).unique().tolist() == [3.0]
     assert {path.name for path in (tmp_path / "cache").iterdir()} == {moments_folder, embeds_folder, "lock"}
+
+
+# --- room on the disk ------------------------------------------------------------------------------------------------
+
+def test_what_the_cache_will_grow_by_is_told_before_it_grows(bench: Path, tmp_path: Path,
+                                                             encoded_keys: list[str]) -> None:
+    rows = read_dataset(bench / "data", progress=False)
+    pipeline, told = load_pipeline(str(bench / "base")), []
+
+    def check_room(missing: int) -> None:
+        told.append((missing, len(encoded_keys)))
+
+    for _ in range(2):
+        encode_rows(pipeline, rows, all_captions(rows), settings(tmp_path), check_room)
+    written = sum(path.stat().st_size for path in tmp_path.glob("*/records.bin"))
+    assert told == [(written, 0), (0, len(encoded_keys))]
+
+
+# --- a GPU's tables --------------------------------------------------------------------------------------------------
+
+class StubTable:
+    """A table of records that lies where it is told, as on a machine with a GPU: there it says `cuda:0`."""
+
+    def __init__(self, nbytes: int = 0, device: str = "cpu") -> None:
+        self.nbytes, self.device, self.looked_up = nbytes, torch.device(device), []
+
+    def to(self, device: torch.device) -> StubTable:
+        return StubTable(self.nbytes, f"{device.type}:0")
+
+    def __getitem__(self, indices: str) -> torch.Tensor:
+        self.looked_up.append(indices)
+        return torch.zeros(2)
+
+
+@pytest.mark.parametrize("named", ["cuda", "cuda:0"])
+def test_a_table_on_the_gpu_is_looked_up_there_however_the_device_is_named(
+        named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = []
+
+    def to_device(tensor: torch.Tensor, device: torch.device) -> str:
+        assert tensor.dtype == torch.int64, "indices are moved, records are there"
+        moved.append(device)
+        return "indices on the GPU"
+
+    monkeypatch.setattr(cache, "to_device", to_device)
+    table = StubTable(device="cuda:0")
+    encoded = EncodedRows(table, torch.arange(3), table, torch.zeros(3, 1, 2).long(), 0, torch.device(named))
+    encoded.moments(torch.tensor([2]))
+    assert moved == [torch.device(named)] and table.looked_up == ["indices on the GPU"]
+
+
+@pytest.mark.parametrize(("budget", "devices"), [
+    (120, ["cuda", "cuda"]), (119, ["cuda", "cpu"]), (99, ["cpu", "cuda"]), (19, ["cpu", "cpu"])])
+def test_each_table_that_the_budget_has_room_for_lies_on_the_gpu(budget: int, devices: list[str]) -> None:
+    tables = [StubTable(100), StubTable(20)]
+    on_gpu = replace(settings(Path()), device=torch.device("cuda"), budget_bytes=budget)
+    assert [table.device.type for table in cache._within_budget(tables, on_gpu)] == devices
+    on_cpu = replace(on_gpu, device=CPU)
+    assert all(table is before for table, before in zip(cache._within_budget(tables, on_cpu), tables, strict=True))
 
 
 # --- two processes ---------------------------------------------------------------------------------------------------

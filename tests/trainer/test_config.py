@@ -122,10 +122,10 @@ def test_a_gpu_asked_for_and_not_there_is_said_at_once(changes: dict, words: str
     assert "Traceback" not in ended.output
 
 
-def test_epochs_set_the_steps_by_rows_batch_accumulation_and_processes() -> None:
+def test_epochs_set_the_steps_by_rows_and_samples_of_an_update() -> None:
     config = replace(TrainConfig(), num_train_epochs=3, train_batch_size=4, gradient_accumulation_steps=2)
     assert with_epochs(config, rows=100, processes=1).max_train_steps == 38  # 300 samples, 8 a step
-    assert with_epochs(config, rows=100, processes=2).max_train_steps == 19
+    assert with_epochs(config, rows=100, processes=2).max_train_steps == 38
     assert with_epochs(TrainConfig(), rows=100, processes=1) == TrainConfig()
 
 

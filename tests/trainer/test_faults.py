@@ -208,8 +208,10 @@ def test_where_nobody_looks_at_each_loss_a_bad_update_is_not_made_and_nothing_of
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), MemoryError(),
-                                   RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to")],
-                         ids=["CUDA", "Python", "CPU"])
+                                   RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"),
+                                   torch.AcceleratorError("CUDA error: out of memory\nSearch for `cudaErrorMemory"),
+                                   RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`")],
+                         ids=["CUDA", "Python", "CPU", "CUDA's driver", "cuBLAS"])
 def test_out_of_memory_is_said_with_what_to_lower(error: BaseException, bench: Path, tmp_path: Path) -> None:
     def fail() -> None:
         raise error

@@ -26,7 +26,7 @@ from trainer.hub import PublishError
 from training_fixtures import run_main, save_base, save_dataset, small_config
 
 TOKEN = "hf_" + hashlib.sha256(b"not a real token").hexdigest()[:34]
-METADATA = {"kanji": False, "processes": 1, "dataset_sha256": "0" * 64}
+METADATA = {"kanji": False, "processes": 1, "samples_per_update": 64, "dataset_sha256": "0" * 64}
 
 
 @pytest.fixture(scope="module")

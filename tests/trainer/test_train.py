@@ -38,7 +38,6 @@ from training_fixtures import (
     command_line,
     metrics,
     run_main,
-    same_tensors,
     save_base,
     save_dataset,
     small_config,
@@ -377,48 +376,6 @@ def test_a_lora_is_there_in_the_form_of_other_programs(bench: Path, lora_run: Pa
     inputs = torch.randn(1, 4, 16, 16), torch.tensor([500]), torch.randn(1, 77, 32)
     with torch.no_grad():
         assert torch.allclose(theirs.unet.eval()(*inputs).sample, ours.unet.eval()(*inputs).sample, atol=1e-5)
-
-
-# --- several processes -----------------------------------------------------------------------------------------------
-
-@pytest.mark.slow
-def test_two_processes_learn_from_the_same_rows_with_one_writer_and_one_cache(bench: Path, tmp_path: Path) -> None:
-    """accelerate, gloo, CPU. The weights agree but for the order of sums."""
-    alone = config_of(bench, tmp_path / "one", max_train_steps=4, cache_dir=tmp_path / "cache 1", mixed_precision="no")
-    assert run_main(alone, tmp_path / "log").status == 0
-    both = config_of(bench, tmp_path / "two", max_train_steps=4, cache_dir=tmp_path / "cache 2", train_batch_size=2)
-    ended = launch(both, processes=2)
-    assert ended.returncode == 0, ended.stderr
-    one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
-    assert [line["step"] for line in two] == [1, 2, 3, 4]  # one writer
-    assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], rel=1e-4)
-    for name in ("unet", "ema"):
-        weights = [load_file(tmp_path / run / f"checkpoint-000004/{name}.safetensors") for run in ("one", "two")]
-        assert all(torch.allclose(weight, weights[1][key], atol=2e-4) for key, weight in weights[0].items())
-    sizes = [[path.stat().st_size for path in sorted((tmp_path / name).glob("*/records.bin"))]
-             for name in ("cache 1", "cache 2")]
-    assert sizes[0] == sizes[1]
-    again = launch(both, processes=2)
-    assert again.returncode == 0
-    assert "is complete" in again.stdout
-
-
-@pytest.mark.slow
-def test_two_processes_resume_to_the_same_bits(bench: Path, tmp_path: Path) -> None:
-    both = config_of(bench, tmp_path / "whole", max_train_steps=4, train_batch_size=2, lr_scheduler="constant")
-    assert launch(both, processes=2).returncode == 0
-    for steps in (2, 4):
-        half = config_of(bench, tmp_path / "half", max_train_steps=steps, train_batch_size=2, lr_scheduler="constant")
-        assert launch(half, processes=2).returncode == 0
-    assert same_tensors(tmp_path / "half/checkpoint-000004", tmp_path / "whole/checkpoint-000004")
-
-
-def launch(config, processes: int) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes),
-               "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
-               ROOT / "training/train_text_to_image.py", *command_line(config)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600,
-                          env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 @pytest.mark.slow

@@ -30,21 +30,21 @@ def with_gpu(monkeypatch, available: bool):
 
 def test_without_a_gpu_the_embedded_base_is_trained_by_one_process(monkeypatch, capsys):
     chosen, reason = plan(monkeypatch, capsys)
-    assert chosen == "tiny 1 run"
+    assert chosen == "tiny 1 run 128"
     assert "no CUDA GPU" in reason
 
 
 def test_with_gpus_and_weights_sd_nano_is_trained_on_all_of_them(monkeypatch, capsys):
     with_gpu(monkeypatch, available=True)
     chosen, reason = plan(monkeypatch, capsys)
-    assert chosen == "sd-nano 4 run"
+    assert chosen == "sd-nano 4 run 128"
     assert "a GPU" in reason
 
 
 def test_with_gpus_but_no_weights_the_embedded_base_is_trained_and_the_reason_said(monkeypatch, capsys):
     with_gpu(monkeypatch, available=False)
     chosen, reason = plan(monkeypatch, capsys)
-    assert chosen == "tiny 4 run"
+    assert chosen == "tiny 4 run 128"
     assert "the hub says so" in reason
 
 
@@ -78,4 +78,11 @@ def test_a_flag_that_does_not_exist_is_refused(monkeypatch, capsys):
 
 def test_a_dry_run_is_told_however_it_is_spelled(monkeypatch, capsys):
     for flags in (["--dry_run"], ["--dry-run"]):
-        assert plan(monkeypatch, capsys, *flags)[0] == "tiny 1 dry_run"
+        assert plan(monkeypatch, capsys, *flags)[0] == "tiny 1 dry_run 128"
+
+
+@pytest.mark.parametrize(("flags", "pixels"), [
+    ((), "512"), (("--resolution", "256"), "256"), (("--resolution=64",), "64")])
+def test_the_side_of_the_pictures_is_told_so_that_they_are_drawn_at_it(flags, pixels, monkeypatch, capsys):
+    monkeypatch.setattr(plan_run, "is_available", lambda *_: (True, "it is there"))
+    assert plan(monkeypatch, capsys, "--preset", "sd14", *flags)[0] == f"named 1 run {pixels}"

@@ -1,4 +1,4 @@
-"""In which precision arithmetic is done: bf16 where the processor has instructions for it, fp32 elsewhere."""
+"""Where to compute, and in which precision: bf16 where the processor has instructions for it, another elsewhere."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ CPU_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16")  # as torch.cpu.get_capab
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether bf16 is the faster one there. A CPU without instructions for it imitates them, twenty times slower."""
-    if device.type != "cpu":
-        return True
+    """Whether bf16 is the faster one there. A CPU without instructions for it imitates them, twenty times slower, as
+    does a GPU older than NVIDIA's Ampere."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name) for name in CPU_INSTRUCTIONS)
 

@@ -2,8 +2,9 @@
 
 Nothing is drawn from a running global state. So an interrupted run resumed equals one never interrupted, the number of
 processes does not change what is learned, and there is no random state to save or to lose. All is drawn on the CPU,
-whatever the device: the same run on another device sees the same rows, noise and timesteps. `BatchPlan[step]` is the
-plan of one update of all processes; batches.py deals it out to them.
+whatever the device: the same run on another device sees the same rows, noise and timesteps, though what it computes of
+them has the same bits on a CPU alone, or on a GPU under deterministic algorithms. `BatchPlan[step]` is the plan of one
+update of all processes; batches.py deals it out to them.
 """
 
 from __future__ import annotations

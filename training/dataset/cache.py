@@ -8,7 +8,7 @@ what a record is found again, record_store.py how it lies on disk.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ import torch
 from common.errors import UserError
 from common.quiet import known_noise_off
 from dataset.captions import with_stroke_tag
-from dataset.encoders import EncodingSettings, caption_key, encode_captions, encode_images
+from dataset.encoders import EncodingSettings, caption_key, caption_store, fill_captions, fill_images, image_store
 from dataset.rows import Row
 
 with known_noise_off():
@@ -61,9 +61,9 @@ class EncodedRows:
     def _look_up(self, records: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
         if bool((indices < 0).any()):
             raise IndexError("a row or caption was drawn that was not encoded")
-        if records.device == self.device:
-            return records[to_device(indices, self.device)]
-        return to_device(records[indices], self.device)
+        if records.device.type == "cpu":  # by kind: "cuda" and "cuda:0", which a tensor there has, are not equal
+            return to_device(records[indices], self.device)
+        return records[to_device(indices, self.device)]
 
 
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
@@ -72,32 +72,45 @@ def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 
 def encode_rows(pipeline: StableDiffusionPipeline, rows: Sequence[Row], required: torch.Tensor,
-                settings: EncodingSettings) -> EncodedRows:
+                settings: EncodingSettings, check_room: Callable[[int], None] = lambda missing: None) -> EncodedRows:
     """Encode what a run needs and is not in the cache yet, and open it.
 
     required: bool (rows, most captions, 2), the captions, by row, caption and tag, that the run will draw
-    (BatchPlan.required_captions). Raises OSError where the disk refuses.
+    (BatchPlan.required_captions); check_room: is told how many bytes will be added to the cache before any is, and
+    may raise. Raises OSError where the disk refuses.
     """
     needed = [row for row, is_needed in zip(rows, required.flatten(1).any(1).tolist(), strict=True) if is_needed]
     captions = {index: _caption(rows, *index) for index in map(tuple, required.nonzero().tolist())}
     with _one_builder(settings.cache_dir):  # stores are opened under it: another process may have just added to them
-        moments = encode_images(pipeline.vae, needed, settings)
-        embeds = encode_captions(pipeline, ["", *captions.values()], settings)
+        moments, embeds = image_store(pipeline.vae, settings), caption_store(pipeline, settings)
+        missing = {moments: moments.missing([row.sha256 for row in needed]),
+                   embeds: embeds.missing([caption_key(caption) for caption in ("", *captions.values())])}
+        check_room(sum(len(keys) * store.record_bytes for store, keys in missing.items()))
+        fill_images(moments, pipeline.vae, needed, settings)
+        fill_captions(embeds, pipeline, ["", *captions.values()], settings)
 
     embeds_indices = torch.full(required.shape, -1)
     for index, caption in captions.items():
         embeds_indices[index] = embeds.index[caption_key(caption)]
-    records = [moments.tensor(), embeds.tensor()]
-    if settings.device.type != "cpu" and sum(table.nbytes for table in records) <= settings.budget_bytes:
-        records = [table.to(settings.device) for table in records]
+    moment_records, embeds_records = _within_budget([moments.tensor(), embeds.tensor()], settings)
     return EncodedRows(
-        moment_records=records[0],
+        moment_records=moment_records,
         moment_indices=torch.tensor([moments.index.get(row.sha256, -1) for row in rows]),
-        embeds_records=records[1],
+        embeds_records=embeds_records,
         embeds_indices=embeds_indices,
         empty_caption=embeds.index[caption_key("")],
         device=settings.device,
     )
+
+
+def _within_budget(tables: Sequence[torch.Tensor], settings: EncodingSettings) -> list[torch.Tensor]:
+    """The tables, each on the device where it fits what those before it leave of the budget, else where it was."""
+    placed, left = [], settings.budget_bytes if settings.device.type != "cpu" else 0.0
+    for table in tables:
+        fits = 0 < table.nbytes <= left
+        left -= table.nbytes if fits else 0
+        placed.append(table.to(settings.device) if fits else table)
+    return placed
 
 
 def _caption(rows: Sequence[Row], row: int, caption: int, tagged: int) -> str:

@@ -61,11 +61,15 @@ class EncodingSettings:
         return torch.float32 if self.precision == "no" else torch.float16
 
 
-def encode_images(vae: AutoencoderKL, rows: Sequence[Row], settings: EncodingSettings) -> RecordStore:
-    """The store of posterior moments, fp32 (2, C, h, w) by the picture's SHA-256, with all of these rows in it."""
+def image_store(vae: AutoencoderKL, settings: EncodingSettings) -> RecordStore:
+    """The store of posterior moments, fp32 (2, C, h, w) by the picture's SHA-256, with what is in it so far."""
     side = settings.resolution // 2 ** (len(vae.config.block_out_channels) - 1)
     name = f"moments-{module_hash(vae)[:16]}-{settings.resolution}px-{settings.arithmetic}-v{STORE_VERSION}"
-    store = RecordStore(settings.cache_dir / name, (2, vae.config.latent_channels, side, side), torch.float32)
+    return RecordStore(settings.cache_dir / name, (2, vae.config.latent_channels, side, side), torch.float32)
+
+
+def fill_images(store: RecordStore, vae: AutoencoderKL, rows: Sequence[Row], settings: EncodingSettings) -> None:
+    """Encode the pictures of these rows that an image_store lacks."""
     by_key = {row.sha256: row for row in rows}
 
     def encode(keys: Sequence[str]) -> torch.Tensor:
@@ -76,24 +80,26 @@ def encode_images(vae: AutoencoderKL, rows: Sequence[Row], settings: EncodingSet
 
     batch_size = min(IMAGE_BATCH, max(1, IMAGE_BATCH_PIXELS // settings.resolution**2))
     _fill(store, list(by_key), batch_size, "encoding pictures", vae, encode, settings)
-    return store
 
 
-def encode_captions(pipeline: StableDiffusionPipeline, captions: Sequence[str],
-                    settings: EncodingSettings) -> RecordStore:
-    """The store of prompt embeddings, (tokens, width) by `caption_key`, with all of these captions in it."""
+def caption_store(pipeline: StableDiffusionPipeline, settings: EncodingSettings) -> RecordStore:
+    """The store of prompt embeddings, (tokens, width) by `caption_key`, with what is in it so far."""
     tokens, width = pipeline.tokenizer.model_max_length, pipeline.text_encoder.config.hidden_size
     encoder = hashlib.sha256((module_hash(pipeline.text_encoder) + _tokenizer_rules(pipeline.tokenizer)).encode())
     kept_in = "fp32" if settings.embeds_dtype == torch.float32 else "fp16"
     name = f"text-{encoder.hexdigest()[:16]}-{tokens}-{settings.arithmetic}-{kept_in}-v{STORE_VERSION}"
-    store = RecordStore(settings.cache_dir / name, (tokens, width), settings.embeds_dtype)
+    return RecordStore(settings.cache_dir / name, (tokens, width), settings.embeds_dtype)
+
+
+def fill_captions(store: RecordStore, pipeline: StableDiffusionPipeline, captions: Sequence[str],
+                  settings: EncodingSettings) -> None:
+    """Encode those of these captions that a caption_store lacks."""
     by_key = {caption_key(caption): caption for caption in captions}
 
     def encode(keys: Sequence[str]) -> torch.Tensor:
         return encode_prompts(pipeline, [by_key[key] for key in keys], settings.device)
 
     _fill(store, list(by_key), CAPTION_BATCH, "encoding captions", pipeline.text_encoder, encode, settings)
-    return store
 
 
 def caption_key(caption: str) -> str:

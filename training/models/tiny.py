@@ -128,7 +128,7 @@ def new_unet() -> UNet2DConditionModel:
 
 def save_untrained(folder: Path, seed: int) -> None:
     """Lay the seed's untrained UNet and the scheduler beside the autoencoder in `folder`."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         unet = new_unet()
     unet.save_pretrained(folder / "unet")

@@ -61,7 +61,7 @@ class TrainState:
     def __init__(self, components: int, characters: int, config: RecogniserConfig) -> None:
         """`components` is the size of the vocabulary, `characters` that of the glyphs told apart by identity."""
         self.config = config
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.network = Recogniser(KINDS[config.kind], components).to(memory_format=torch.channels_last)
             self.identities = torch.nn.Parameter(torch.randn(characters, KINDS[config.kind].embedding) * 0.1)

@@ -107,7 +107,7 @@ def train_vae(rows: Sequence[Row], run_dir: Path, config: VaeConfig, seed: int, 
     Stopped, with a checkpoint saved, when a signal comes in, and DivergenceError when the loss is not finite.
     """
     glyphs = _read_glyphs(rows)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         vae = new_vae().to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(vae.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), fused=True)

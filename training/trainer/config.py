@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.settings import NOT_OF_RESULT, PRIVATE, as_json, check_ranges, require, setting
+from dataset.batches import Shard
 from generation.sampling import GUIDANCE_SCALE
 
 EXAMPLE_PROMPTS = ("Buzz Aldrin", "Ferrari", "Full Moon", "Instagram", "Bible", "moon", "water", "tree")
@@ -87,15 +88,16 @@ class TrainConfig:
     optimizer: Literal["adamw", "muon"] = "adamw"
     """AdamW, or Muon for matrices and kernels with AdamW for the rest: learns more from a picture. For a whole UNet."""
     train_batch_size: int = setting(64, at_least=1, at_most=MAX_BATCH)
-    """Samples in a batch of one process."""
+    """Samples that a device holds at once."""
     gradient_accumulation_steps: int = setting(1, at_least=1, at_most=MAX_BATCH)
-    """Batches to an update."""
+    """Batches to an update. Several processes take them side by side, in smaller ones where these are too few: an
+    update learns from train_batch_size times gradient_accumulation_steps samples however many GPUs there are."""
     max_train_steps: int = setting(400, at_least=1, may_differ=True)
     """Updates in all, unless num_train_epochs is given."""
     num_train_epochs: int | None = setting(None, at_least=1, may_differ=True)
     """Passes over the rows; sets max_train_steps."""
     learning_rate: float = setting(1e-4, above=0)
-    """The peak; not scaled by the number of processes."""
+    """The peak; the same for any number of processes, as an update learns from as many samples."""
     lr_scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "cosine"
     """How the rate falls after the warm-up (`constant` has none)."""
     lr_warmup_steps: int = setting(50, at_least=0)
@@ -125,8 +127,8 @@ class TrainConfig:
 
     # The machine
     mixed_precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
-    """Precision of the UNet's arithmetic; the trained weights stay in fp32. `auto`: bf16, and `no` (fp32) on a CPU that
-    has no instructions for it."""
+    """Precision of the UNet's arithmetic; the trained weights stay in fp32. `auto`: bf16, and where there are no
+    instructions for it fp16 on a GPU, `no` (fp32) on a CPU and under Muon."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more time."""
     compile: bool = False
@@ -193,9 +195,14 @@ def result_settings(config: TrainConfig) -> dict[str, Any]:
     return settings
 
 
+def samples_per_update(config: TrainConfig, processes: int) -> int:
+    """How many samples one update of all processes learns from."""
+    return processes * Shard.of(config.train_batch_size, config.gradient_accumulation_steps, processes).size
+
+
 def with_epochs(config: TrainConfig, rows: int, processes: int) -> TrainConfig:
     """The same settings with `max_train_steps` worked out from `num_train_epochs`, where that is given."""
     if config.num_train_epochs is None:
         return config
-    size = config.train_batch_size * config.gradient_accumulation_steps * processes
+    size = samples_per_update(config, processes)
     return replace(config, max_train_steps=max(1, -(-config.num_train_epochs * rows // size)))

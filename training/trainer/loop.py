@@ -17,7 +17,7 @@ from common.quiet import known_noise_off
 from common.settings import as_json
 from common.stop_signals import Stopped, StopSignals
 from dataset.batches import Batch
-from trainer import export, hub
+from trainer import export, hub, processes
 from trainer.config import TrainConfig
 from trainer.parts import Parts
 from trainer.progress import Window, mean_of
@@ -178,12 +178,12 @@ class TrainingRun:
         """Save the last checkpoint, grid and pipeline with its card, and publish them."""
         self.save()
         grid = self.draw_samples()
+        processes.leave(self.accelerator)  # an upload may take longer than the others can be kept waiting
         if self.folder is not None:
             with self.stop.deferred(), self.train_state.averaged() as unet:
                 pipeline_dir = export.save_pipeline(self.config, unet, self.parts.card_metadata, grid)
             print(f"pipeline: {pipeline_dir}\nsamples:  {grid}")
             hub.push(self.config, self.parts.card_metadata)
-        self.accelerator.wait_for_everyone()
         return self.config.output_dir / "pipeline"
 
     def agree_to_stop(self) -> None:

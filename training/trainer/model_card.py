@@ -64,7 +64,7 @@ def text(config: TrainConfig, provenance: dict[str, Any], repo: str | None = Non
         attributed=is_kanji or not _is_hub_id(base),  # a base of ours derives from that data, whatever it learns since
         grid=grid_caption(config), base=_public_name(base), lora_rank=config.lora_rank,
         resolution=config.resolution, max_train_steps=config.max_train_steps,
-        batch_size=config.train_batch_size * config.gradient_accumulation_steps * provenance["processes"],
+        batch_size=provenance["samples_per_update"],
         settings=json.dumps({**public_settings(config), **provenance}, indent=1, sort_keys=True))
 
 

@@ -53,7 +53,7 @@ class Optimizers:
         return self.adamw.param_groups[0]["lr"]
 
     def step(self, learning_rate: float, norm: torch.Tensor) -> None:
-        """Apply the gradients at a rate and drop them. Where their `norm` is not finite nothing changes.
+        """Apply the gradients at a rate and drop or clear them. Where their `norm` is not finite nothing changes.
 
         AdamW does not wait for the device to know: fused, it reads a flag there, which under fp16 is the gradient
         scaler's. Muon has no such flag and waits.
@@ -69,6 +69,9 @@ class Optimizers:
                 matrix.grad = kernel.grad.flatten(1)
             self.muon.step()
             self.muon.zero_grad(set_to_none=True)
+        if self.accelerator.num_processes > 1:  # they are views of the buckets in which they are shared: to be kept
+            torch._foreach_zero_([weight.grad for weight in self.weights])
+            return
         for weight in self.weights:
             weight.grad = None
 

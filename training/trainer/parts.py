@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
 from common.errors import UserError
 from common.quiet import known_noise_off
+from common.settings import PRIVATE, as_json
 from dataset.batch_plan import BatchPlan, PlanSettings
 from dataset.batches import Batches, Shard
 from dataset.cache import encode_rows
@@ -21,9 +23,11 @@ from models.families import Family, family_of
 from models.noise_schedule import NoiseSchedule
 from models.pipelines import load_pipeline, module_hash
 from recogniser.judge import Judge
+from trainer import disk_space
 from trainer.compile_check import refuse_other_gradients
-from trainer.config import CAPTION_DROPOUT, TrainConfig
+from trainer.config import CAPTION_DROPOUT, TrainConfig, samples_per_update
 from trainer.losses import DiffusionTerm, LossTerm
+from trainer.processes import SharedCheckpoint, refuse_differences, told_by_main
 from trainer.resume import find_checkpoint
 from trainer.reward_loss import RewardTerm
 from trainer.sample_grid import SampleGrid
@@ -58,31 +62,34 @@ def build_parts(config: TrainConfig, accelerator: Accelerator, rows: Sequence[Ro
     family = family_of(pipeline)
     reward_model = None if config.reward_model is None else Judge.load(config.reward_model, dataset=None)
     all_rows = [*rows, *extra]
-    provenance = provenance_of(pipeline, all_rows, reward_model, accelerator)
-    checkpoint = find_checkpoint(config, provenance, accelerator.print)
+    samples = samples_per_update(config, accelerator.num_processes)
+    provenance = provenance_of(pipeline, all_rows, reward_model, samples)
+    refuse_differences(accelerator, {**provenance, **as_json(config, without=PRIVATE)})
+    checkpoint = told_by_main(accelerator, lambda: find_checkpoint(config, provenance, accelerator.print))
     schedule = family.noise_schedule(pipeline.scheduler, accelerator.device)
     refuse_empty_range(config, len(schedule))
     terms = loss_terms(config, pipeline, family, schedule, all_rows, reward_model, accelerator.device)
-    plan = plan_batches(config, rows, extra, family.latent_shape(pipeline, config.resolution), len(schedule),
-                        accelerator.num_processes)
-    batches = encode_batches(config, pipeline, plan, all_rows, accelerator)
+    plan = plan_batches(config, rows, extra, family.latent_shape(pipeline, config.resolution), len(schedule), samples)
+    step = 0 if checkpoint is None else checkpoint.step
+    batches = encode_batches(config, pipeline, plan, all_rows, accelerator,
+                             partial(check_disk, config, pipeline, family, step, accelerator))
     sample_grid = SampleGrid(pipeline, config, accelerator)
     train_state = TrainState(pipeline.unet, family, config, accelerator)
     if checkpoint is not None:
-        train_state.load(checkpoint)
+        train_state.load(SharedCheckpoint.of(checkpoint, accelerator))
         accelerator.print(f"resuming from {checkpoint.path}")
-    step = 0 if checkpoint is None else checkpoint.step
     if train_state.compiled is not None:
         check_compiled(train_state, terms[0], batches, step, accelerator)
-    card_metadata = {**provenance, "kanji": any(row.metadata.get("literal") for row in all_rows)}
+    card_metadata = {**provenance, "processes": accelerator.num_processes,
+                     "kanji": any(row.metadata.get("literal") for row in all_rows)}
     return Parts(step, provenance, card_metadata, plan, batches, terms, train_state, sample_grid)
 
 
 def provenance_of(pipeline: StableDiffusionPipeline, rows: Sequence[Row], reward_model: Judge | None,
-                  accelerator: Accelerator) -> dict[str, Any]:
-    """What must be the same when a run is resumed, beside its settings: data, models, processes."""
+                  samples: int) -> dict[str, Any]:
+    """What must be the same when a run is resumed, beside its settings: data, models, samples of an update."""
     return {"dataset_sha256": dataset_hash(rows), "base_unet_sha256": module_hash(pipeline.unet),
-            "processes": accelerator.num_processes,
+            "samples_per_update": samples,
             "reward_model_sha256": None if reward_model is None else reward_model.metadata["sha256"]}
 
 
@@ -111,10 +118,10 @@ def frozen_copy(network: UNet2DConditionModel) -> UNet2DConditionModel:
 
 
 def plan_batches(config: TrainConfig, rows: Sequence[Row], extra: Sequence[Row], latent_shape: tuple[int, ...],
-                 timesteps: int, processes: int) -> BatchPlan:
-    """What each update is drawn to see, of rows that are drawn as often as the settings say."""
+                 timesteps: int, samples: int) -> BatchPlan:
+    """What each update of so many `samples` is drawn to see, of rows that are drawn as often as the settings say."""
     settings = PlanSettings(
-        config.seed, config.train_batch_size * config.gradient_accumulation_steps * processes, latent_shape,
+        config.seed, samples, latent_shape,
         dropout=CAPTION_DROPOUT, tag_fraction=config.stroke_tag_fraction, noise_offset=config.noise_offset,
         single_component_fraction=config.single_component_fraction)
     of_rows = row_weights(rows, config.composed_fraction, config.frequent_kanji_weight, config.rare_component_exponent)
@@ -125,14 +132,28 @@ def plan_batches(config: TrainConfig, rows: Sequence[Row], extra: Sequence[Row],
 
 
 def encode_batches(config: TrainConfig, pipeline: StableDiffusionPipeline, plan: BatchPlan, rows: Sequence[Row],
-                   accelerator: Accelerator) -> Batches:
-    """The run's batches, of rows that are encoded now where they are not in the cache."""
+                   accelerator: Accelerator, check_room: Callable[[int], None]) -> Batches:
+    """The run's batches, of rows that are encoded now where they are not in the cache.
+
+    `check_room` is told before how many bytes the cache will grow by, and may raise.
+    """
     encoded = encode_rows(
         pipeline, rows, plan.required_captions(config.max_train_steps),
         EncodingSettings(config.cache_dir, config.resolution, config.mixed_precision, accelerator.device,
-                         config.cache_budget * 1e9))
-    shard = Shard(config.train_batch_size, config.gradient_accumulation_steps, accelerator.process_index)
+                         config.cache_budget * 1e9), check_room)
+    shard = Shard.of(config.train_batch_size, config.gradient_accumulation_steps, accelerator.num_processes,
+                     accelerator.process_index)
     return Batches(plan, encoded, pipeline.vae.config.scaling_factor, shard)
+
+
+def check_disk(config: TrainConfig, pipeline: StableDiffusionPipeline, family: Family, step: int,
+               accelerator: Accelerator, encoded: int) -> None:
+    """Say what the run will write from `step` on, `encoded` bytes of it to the cache. Raises DiskSpaceError."""
+    needs = [disk_space.Need(config.cache_dir, "encoded pictures and captions", encoded)]
+    if accelerator.is_main_process:  # the others write nothing else
+        needs += disk_space.results_of(config, pipeline, family, step)
+    if said := disk_space.check_room(needs):
+        accelerator.print(said)
 
 
 def check_compiled(train_state: TrainState, term: LossTerm, batches: Batches, step: int,

@@ -27,7 +27,7 @@ def find_checkpoint(config: TrainConfig, provenance: Mapping[str, Any],
                     say: Callable[[str], None] = print) -> checkpoints.Checkpoint | None:
     """The whole checkpoint to resume from, or None where the run folder has none: then the run begins at step 0.
 
-    provenance: hashes of the data and the models and the number of processes, which must be those of the checkpoint.
+    provenance: hashes of the data and the models and the samples of an update, which must be those of the checkpoint.
     Why a damaged checkpoint is skipped goes to `say`. Raises CheckpointError where settings or provenance differ, or
     where a checkpoint that was asked for by name is not whole, and ResumeError where it is not there or the learning
     rates of the updates done would have been others.
@@ -49,7 +49,11 @@ def find_checkpoint(config: TrainConfig, provenance: Mapping[str, Any],
 def _with_current_names(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """A checkpoint's manifest, of whatever version, by the names that its entries and settings have today."""
     current = {_OLD_PROVENANCE.get(name, name): value for name, value in manifest.items()}
-    return {**current, "settings": with_current_names(TrainConfig, current["settings"])}
+    settings = with_current_names(TrainConfig, current["settings"])
+    if "processes" in current:  # each of which had batches of its own then
+        current["samples_per_update"] = (settings["train_batch_size"] * settings["gradient_accumulation_steps"]
+                                         * current["processes"])
+    return {**current, "settings": settings}
 
 
 def _named(config: TrainConfig) -> checkpoints.Checkpoint:

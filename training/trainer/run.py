@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -18,10 +19,20 @@ from trainer.config import TrainConfig, with_epochs
 from trainer.finished import input_digests, is_finished, mark_finished
 from trainer.loop import TrainingError, TrainingRun
 from trainer.parts import build_parts
+from trainer.processes import by_main_alone, told_by_main
 from trainer.run_folder import RunFolder
 
 with known_noise_off():
     from accelerate import Accelerator
+    from accelerate.utils import InitProcessGroupKwargs
+
+# What is said where memory runs out by torch's CPU allocator, by the CUDA driver, by cuBLAS and cuDNN, and by NCCL.
+OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED",
+                 "CUDNN_STATUS_ALLOC_FAILED", "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+                 "'out of memory'")
+
+# How long processes wait for one: while the main one draws samples and saves, or one machine encodes the set.
+PROCESS_GROUP_TIMEOUT = timedelta(hours=2)
 
 
 def train(config: TrainConfig, stop: StopSignals) -> Path:
@@ -31,14 +42,14 @@ def train(config: TrainConfig, stop: StopSignals) -> Path:
     disk or the memory does not suffice or something else that a user can mend is wrong.
     """
     config = with_precision(config)
-    if is_finished(config.output_dir, config):
-        print(f"{config.output_dir} is complete: {config.output_dir / 'pipeline'}")
-        return config.output_dir / "pipeline"
     accelerator = make_accelerator(config)
-    folder = RunFolder(config.output_dir) if accelerator.is_main_process else None
+    if told_by_main(accelerator, lambda: is_finished(config.output_dir, config)):
+        accelerator.print(f"{config.output_dir} is complete: {config.output_dir / 'pipeline'}")
+        return config.output_dir / "pipeline"
+    folder = by_main_alone(accelerator, lambda: RunFolder(config.output_dir))
     try:
+        by_main_alone(accelerator, lambda: hub.check(config))
         if folder is not None:
-            hub.check(config)
             inputs = input_digests(config)  # as they are now, before they are read
         rows, extra = _read_rows(config, accelerator.is_main_process)
         config = with_epochs(config, len(rows) + len(extra), accelerator.num_processes)
@@ -78,7 +89,11 @@ def with_precision(config: TrainConfig) -> TrainConfig:
     """
     if config.mixed_precision != "auto":
         return config
-    return replace(config, mixed_precision="bf16" if has_bf16(choose_device(config.device)) else "no")
+    device = choose_device(config.device)
+    if has_bf16(device):
+        return replace(config, mixed_precision="bf16")
+    takes_fp16 = device.type == "cuda" and config.optimizer != "muon"
+    return replace(config, mixed_precision="fp16" if takes_fp16 else "no")
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
@@ -92,9 +107,11 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
     else:
         torch.set_float32_matmul_precision("high")
-    return Accelerator(mixed_precision=config.mixed_precision, cpu=on_cpu)
+    return Accelerator(mixed_precision=config.mixed_precision, cpu=on_cpu,
+                       kwargs_handlers=[InitProcessGroupKwargs(timeout=PROCESS_GROUP_TIMEOUT)])
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """CUDA has an exception for it; the CPU's allocator raises a plain RuntimeError."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+    """Whether memory ran out: torch's CUDA allocator has an exception for it, what else allocates only a message."""
+    said = str(error)
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(words in said for words in OUT_OF_MEMORY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import subprocess
@@ -89,8 +90,13 @@ class RunFolder:
             self._tensorboard = SummaryWriter(str(self.path / "tensorboard"), purge_step=step)
 
     def report(self, step: int, values: dict[str, float]) -> None:
-        """Add a line to metrics.jsonl and points to TensorBoard."""
-        self._metrics.write(json.dumps({"step": step, **values}) + "\n")
+        """Add a line to metrics.jsonl and points to TensorBoard; what is not finite is null, since JSON has no word.
+
+        Under fp16 the norm of the gradients is infinite where the scale of the loss was too large; the scaler leaves
+        that update out and lowers the scale.
+        """
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._metrics.write(json.dumps({"step": step, **finite}, allow_nan=False) + "\n")
         self._metrics.flush()
         if self._tensorboard is not None:
             for name, value in values.items():

@@ -49,7 +49,7 @@ class SampleGrid:
         size = batch_size_for(config.resolution // self.pipeline.vae_scale_factor)
         seeds = [noise_seed(SEED, prompt) for prompt in config.validation_prompts]
         try:
-            with torch.random.fork_rng(), self.accelerator.autocast():
+            with torch.random.fork_rng(devices=[]), self.accelerator.autocast():
                 for batch in (slice(start, start + size) for start in range(0, len(seeds), size)):
                     negatives = [self.nothing, self.alone[batch]] if self.names_strokes else [self.nothing]
                     images += sample(self.pipeline, self.prompt_embeds[batch], negatives, seeds[batch],

@@ -1,0 +1,235 @@
+"""Several processes learn what one would, whether they share a disk or not."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from models.pipelines import module_hash
+from trainer import hub
+from trainer.config import TrainConfig
+from trainer.resume import _with_current_names
+from trainer.train_state import TrainState
+from training_fixtures import (
+    Ended,
+    command_line,
+    metrics,
+    run_main,
+    run_processes,
+    same_tensors,
+    save_base,
+    save_dataset,
+    small_config,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("processes")
+    save_base(folder / "base")
+    save_dataset(folder / "data")
+    return folder
+
+
+def config_of(bench: Path, output: Path, **changes) -> TrainConfig:
+    return small_config(bench / "base", bench / "data", output, **{
+        "cache_dir": bench / "cache", "max_train_steps": 4, "lr_scheduler": "constant", **changes})
+
+
+def both(config: TrainConfig, folder: Path) -> list[Ended]:
+    """Two processes under the same settings, which must both end well."""
+    ended = run_processes([config, config], folder)
+    assert [one.status for one in ended] == [0, 0], ended[0].output + ended[1].output
+    return ended
+
+
+def assert_same_learning(one: Path, two: Path) -> None:
+    """Losses and weights that agree but for the order of sums."""
+    assert [line["step"] for line in metrics(two)] == [1, 2, 3, 4]  # one writer
+    assert [line["loss"] for line in metrics(two)] == pytest.approx([line["loss"] for line in metrics(one)], rel=1e-4)
+    for name in ("unet", "ema"):
+        weights = [load_file(run / f"checkpoint-000004/{name}.safetensors") for run in (one, two)]
+        assert all((weight - weights[1][key]).abs().max() < 2e-4 for key, weight in weights[0].items())
+
+
+@pytest.mark.parametrize(("batch", "accumulation"), [(4, 1), (2, 2)])
+def test_two_processes_make_the_updates_that_one_makes(batch: int, accumulation: int, bench: Path,
+                                                       tmp_path: Path) -> None:
+    """Of the same samples under the same flags: more GPUs shorten a run, and learn the same."""
+    size = {"train_batch_size": batch, "gradient_accumulation_steps": accumulation}
+    assert run_main(config_of(bench, tmp_path / "one", **size), tmp_path / "log").status == 0
+    both(config_of(bench, tmp_path / "two", **size), tmp_path / "logs")
+    assert_same_learning(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.parametrize("batch", [4, 2], ids=["one batch", "accumulated"])
+def test_gradients_lie_in_the_buckets_in_which_they_are_shared(batch: int, bench: Path, tmp_path: Path) -> None:
+    """And not beside them, which would cost 4 bytes a weight."""
+    def watch(rank: int) -> None:
+        update = TrainState.update
+
+        def watched(state: TrainState, step: int) -> torch.Tensor:
+            gradients = [weight.grad for weight in state.trained.values()]
+            held = {gradient.untyped_storage().data_ptr(): gradient.untyped_storage().nbytes()
+                    for gradient in gradients}
+            whole = sum(gradient.nbytes for gradient in gradients)
+            print(f"{len(held)} buckets of {sum(held.values()) / whole:.2f}", flush=True)
+            return update(state, step)
+
+        TrainState.update = watched
+
+    config = config_of(bench, tmp_path / "run", train_batch_size=batch, gradient_accumulation_steps=4 // batch * 2)
+    for ended in run_processes([config, config], tmp_path / "logs", before=watch):
+        assert ended.status == 0, ended.output
+        found = re.findall(r"(\d+) buckets of (.*)", ended.output)
+        assert len(found) == 4
+        assert all(int(count) <= 4 and size == "1.00" for count, size in found), found
+
+
+def test_a_run_that_one_process_began_is_ended_by_two(bench: Path, tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        assert run_main(config_of(bench, tmp_path / folder, max_train_steps=2), tmp_path / "log").status == 0
+    assert run_main(config_of(bench, tmp_path / "one"), tmp_path / "log").status == 0
+    (ended, _) = both(config_of(bench, tmp_path / "two"), tmp_path / "logs")
+    assert "resuming from" in ended.output
+    assert_same_learning(tmp_path / "one", tmp_path / "two")
+
+
+def test_a_checkpoint_of_when_each_process_had_batches_of_its_own_tells_its_samples(bench: Path) -> None:
+    old = {"processes": 2, "settings": {"train_batch_size": 4, "gradient_accumulation_steps": 3}}
+    assert _with_current_names(old)["samples_per_update"] == 24
+
+
+def test_two_processes_resume_to_the_same_bits(bench: Path, tmp_path: Path) -> None:
+    both(config_of(bench, tmp_path / "whole"), tmp_path / "logs")
+    for steps in (2, 4):
+        both(config_of(bench, tmp_path / "half", max_train_steps=steps), tmp_path / "logs")
+    assert same_tensors(tmp_path / "half/checkpoint-000004", tmp_path / "whole/checkpoint-000004")
+
+
+@pytest.mark.slow
+def test_accelerates_launcher_starts_them_with_one_writer_and_one_cache(bench: Path, tmp_path: Path) -> None:
+    assert run_main(config_of(bench, tmp_path / "one", cache_dir=tmp_path / "cache 1"), tmp_path / "log").status == 0
+    config = config_of(bench, tmp_path / "two", cache_dir=tmp_path / "cache 2")
+    ended = launch(config)
+    assert ended.returncode == 0, ended.stderr
+    assert_same_learning(tmp_path / "one", tmp_path / "two")
+    sizes = [[path.stat().st_size for path in sorted((tmp_path / name).glob("*/records.bin"))]
+             for name in ("cache 1", "cache 2")]
+    assert sizes[0] == sizes[1]
+    again = launch(replace(config, logging_steps=2))
+    assert again.returncode == 0
+    assert "is complete" in again.stdout
+
+
+def launch(config: TrainConfig) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
+               "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
+               ROOT / "training/train_text_to_image.py", *command_line(config)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600,
+                          env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+# --- several machines ------------------------------------------------------------------------------------------------
+
+def apart(bench: Path, folder: Path, **changes) -> list[TrainConfig]:
+    """Two processes' settings as on machines that share no disk: run folder and cache of their own."""
+    return [config_of(bench, folder / f"machine-{rank}/run", cache_dir=folder / f"machine-{rank}/cache", **changes)
+            for rank in range(2)]
+
+
+def weights_seen(ended: Ended) -> list[str]:
+    return re.findall("before update (.*)", ended.output)
+
+
+def tell_weights(rank: int) -> None:
+    """Print, before each update, which one it is and a digest of the weights."""
+    update = TrainState.update
+
+    def telling(state: TrainState, step: int) -> torch.Tensor:
+        print(f"before update {step}: {module_hash(state.unet)}", flush=True)
+        return update(state, step)
+
+    TrainState.update = telling
+
+
+def test_a_run_resumes_where_the_other_machine_has_no_checkpoint(bench: Path, tmp_path: Path) -> None:
+    """The first one's goes to it: weights, moments and average."""
+    both(config_of(bench, tmp_path / "whole"), tmp_path / "logs")
+    for steps in (2, 4):
+        ended = run_processes(apart(bench, tmp_path, max_train_steps=steps), tmp_path / "logs", before=tell_weights)
+        assert [one.status for one in ended] == [0, 0], ended[0].output + ended[1].output
+        assert weights_seen(ended[0]) == weights_seen(ended[1])
+        assert len(weights_seen(ended[0])) == 2
+    assert same_tensors(tmp_path / "machine-0/run/checkpoint-000004", tmp_path / "whole/checkpoint-000004")
+    assert not (tmp_path / "machine-1/run").exists(), "one writer"
+
+    again = run_processes(apart(bench, tmp_path), tmp_path / "logs", timeout_s=120)
+    assert [one.status for one in again] == [0, 0], "none begins what the first one has finished"
+    assert "is complete" in again[0].output
+
+
+@pytest.mark.parametrize("name", ["seed", "dataset_sha256"])
+def test_machines_that_would_do_different_things_are_told_in_what(name: str, bench: Path, tmp_path: Path) -> None:
+    first, second = apart(bench, tmp_path)
+    if name == "seed":
+        second = replace(second, seed=7)
+    else:
+        second = replace(second, train_data_dir=save_dataset(tmp_path / "other", count=10))
+    ended = run_processes([first, second], tmp_path / "logs", timeout_s=120)
+    assert [one.status for one in ended] == [1, 1]
+    assert f"{name}: " in ended[0].output and "in process 1 on " in ended[0].output
+    assert "Traceback" not in ended[0].output + ended[1].output
+    assert "error" not in ended[1].output, "said once"
+
+
+def test_a_run_that_may_not_be_resumed_ends_in_all_processes(bench: Path, tmp_path: Path) -> None:
+    both(config_of(bench, tmp_path / "run", max_train_steps=2), tmp_path / "logs")
+    other = config_of(bench, tmp_path / "run", learning_rate=1e-2)
+    ended = run_processes([other, other], tmp_path / "logs", timeout_s=120)
+    assert [one.status for one in ended] == [1, 1]
+    assert "--learning_rate" in ended[0].output and "Traceback" not in ended[0].output + ended[1].output
+
+
+def test_none_waits_for_the_one_that_saves_the_pipeline_and_pushes_it(bench: Path, tmp_path: Path) -> None:
+    """An upload takes as long as it takes; a barrier of NCCL's has a time-out."""
+    held = []
+
+    def lay(rank: int) -> None:
+        lock = (tmp_path / "lock").open("w")
+        if rank == 1:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            held.append(lock)  # until the process has left
+        else:
+            hub.push = lambda *_: fcntl.flock(lock, fcntl.LOCK_EX)
+
+    config = config_of(bench, tmp_path / "run")
+    ended = run_processes([config, config], tmp_path / "logs", before=lay, timeout_s=120)
+    assert [one.status for one in ended] == [0, 0], ended[0].output + ended[1].output
+
+
+def test_processes_wait_for_one_another_for_hours(bench: Path, tmp_path: Path) -> None:
+    """NCCL's own limit is ten minutes; the first encoding of a set at 512 px takes longer."""
+    def watch(rank: int) -> None:
+        begin = torch.distributed.init_process_group
+
+        def telling(*arguments: object, **named: object) -> None:
+            print(f"waits for {named['timeout']}", flush=True)
+            begin(*arguments, **named)
+
+        torch.distributed.init_process_group = telling
+
+    config = config_of(bench, tmp_path / "run", max_train_steps=1)
+    for ended in run_processes([config, config], tmp_path / "logs", before=watch):
+        assert ended.status == 0 and "waits for 2:00:00" in ended.output, ended.output
