@@ -38,7 +38,7 @@ from planner.text import SentenceEncoder
 from planner.wordnet import Synset, WordNet, find_wordnet
 
 PAIRS_OF = 6000  # nouns, the most familiar, whose plans are to be kept apart
-UNPLANNED_FRACTION = 0.02  # of familiar nouns, the least sure: of less sure words, as most gibberish, nothing is planned
+UNPLANNED_FRACTION = 0.02  # of familiar nouns: of what is less sure than these, as most gibberish, nothing is planned
 INSTANCE_WEIGHT = 2.0  # of particular people and places in the loss: their words say least of them
 
 
