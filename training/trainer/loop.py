@@ -180,7 +180,8 @@ class TrainingRun:
         grid = self.draw_samples()
         if self.folder is not None:
             with self.stop.deferred(), self.train_state.averaged() as unet:
-                pipeline_dir = export.save_pipeline(self.config, unet, self.parts.card_metadata, grid)
+                pipeline_dir = export.save_pipeline(self.config, unet, self.parts.card_metadata, grid,
+                                                    self.parts.component_names)
             print(f"pipeline: {pipeline_dir}\nsamples:  {grid}")
             hub.push(self.config, self.parts.card_metadata)
         self.accelerator.wait_for_everyone()
