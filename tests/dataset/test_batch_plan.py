@@ -154,6 +154,8 @@ def test_a_fraction_of_rows_with_named_components_goes_by_these_alone_or_behind_
     several = [*rows(20, kind="real", components=components), *rows(20, kind="composed", components=components),
                *rows(20, kind="real", components=[*components, {"element": "亠"}]), *rows(20, kind="sampled")]
     assert several[1].component_captions == ("water 水, horse 馬", "one, water 水, horse 馬", "two, water 水, horse 馬")
+    assert rows(1, components=[{"element": "A", "meaning": "a letter"}])[0].component_captions == ()
+    assert rows(1, components=[{"element": "⿱日隹", "meaning": "dusk"}])[0].component_captions == ()
     assert several[21].component_captions == ("water 水, horse 馬",), "whose words are these"
     assert several[41].component_captions == several[61].component_captions == ()
     plan, plain = (batch_plan(several, size=800, component_caption_fraction=fraction) for fraction in (0.6, 0.0))

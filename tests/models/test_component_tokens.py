@@ -70,6 +70,8 @@ def test_a_saved_pipeline_has_them_and_gets_only_those_that_it_lacks(kind: str, 
     fewer = load_pipeline(str(bases / kind))
     add_component_tokens(fewer, {"舟": "boat"})
     assert torch.equal(encoded(fewer, "boat 舟"), encoded(pipeline, "boat 舟")), "whatever else has a token"
+    add_component_tokens(fewer, {"亠": "\u200b"})
+    assert encoded(fewer, "亠").isfinite().all(), "also of a name in which the tokenizer sees nothing"
 
 
 def test_a_folder_without_a_text_encoder_keeps_a_table_of_names(bases: Path, tmp_path: Path) -> None:
@@ -86,7 +88,7 @@ def test_a_folder_without_a_text_encoder_keeps_a_table_of_names(bases: Path, tmp
     assert torch.equal(encoded(again, "boat 舟, water 水"), encoded(pipeline, "boat 舟, water 水"))
 
 
-@pytest.mark.parametrize("table", ["{", "[]", '{"舟舟": "boat"}', '{"舟": 3}', '{"舟": " "}', '"舟"'])
+@pytest.mark.parametrize("table", ["{", "[]", '{"舟舟": "boat"}', '{"a": "letter"}', '{"舟": 3}', '{"舟": " "}', '"舟"'])
 def test_a_damaged_table_is_named(table: str, bases: Path, tmp_path: Path) -> None:
     shutil.copytree(bases / "tiny", tmp_path / "tiny")
     (tmp_path / "tiny" / TABLE).write_text(table)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.characters import is_character
 from common.errors import UserError
 from dataset.captions import components_caption, with_components
 
@@ -89,12 +90,12 @@ class Row:
     def named_components(self) -> tuple[tuple[str, str], ...]:
         """Names and meaning forms of its components in their order, for captions in components.
 
-        None where one of them has no name or a form that is no character, and none of a model's own sample, which
-        shows what it was asked for at best.
+        None where one of them has no name or a form that is no character by itself, and none of a model's own
+        sample, which shows what it was asked for at best.
         """
         components = () if self.is_own_sample else self.metadata.get("components") or ()
-        found = tuple((component.get("meaning") or "", form_of(component)) for component in components)
-        return found if all(name and len(form) == 1 for name, form in found) else ()
+        found = tuple(((component.get("meaning") or "").strip(), form_of(component)) for component in components)
+        return found if all(name and is_character(form) for name, form in found) else ()
 
     @property
     def component_captions(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from common.characters import is_character
 from common.files import write_text
 from common.quiet import known_noise_off
 from common.seeds import Purpose, generator
@@ -34,7 +35,7 @@ DIRECTION = 1.0
 
 def component_tokens(tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
     """The components that a tokenizer was given tokens for; a character of its own vocabulary is none."""
-    return frozenset(token for token in tokenizer.get_added_vocab() if len(token) == 1 and not token.isascii())
+    return frozenset(token for token in tokenizer.get_added_vocab() if is_character(token))
 
 
 def component_names(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
@@ -52,18 +53,23 @@ def add_component_tokens(pipeline: StableDiffusionPipeline, names: Mapping[str, 
     number and gets an embedding like the others'. Nothing is drawn from a running random state.
     """
     tokenizer, encoder = pipeline.tokenizer, pipeline.text_encoder
-    new = {form: name for form, name in names.items() if form not in component_tokens(tokenizer)}
+    there = component_tokens(tokenizer)
+    new = {form: name for form, name in names.items() if form not in there}
     if not new:
         return
     before = encoder.get_input_embeddings().weight.detach().clone()
-    embeddings = {form: _embedding(form, before[tokenizer(name, add_special_tokens=False)["input_ids"]])
-                  for form, name in new.items()}
+    embeddings = torch.stack([_embedding(form, before[_ids(tokenizer, name)]) for form, name in new.items()])
     tokenizer.add_tokens([AddedToken(form, normalized=False) for form in new])
     tokenizer.init_kwargs[NAMES] = {**component_names(tokenizer), **new}
     indices = tokenizer.convert_tokens_to_ids(list(new))
     with known_noise_off(), torch.random.fork_rng(devices=[]):  # the new rows are drawn at random before they are set
         encoder.resize_token_embeddings(max(*indices, len(before) - 1) + 1, mean_resizing=False)
-    encoder.get_input_embeddings().weight[indices] = torch.stack(list(embeddings.values()))
+    encoder.get_input_embeddings().weight[indices] = embeddings
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, name: str) -> list[int]:
+    """The tokens of a name; that of the unknown where the tokenizer sees nothing in it, as in a space of no width."""
+    return tokenizer(name, add_special_tokens=False)["input_ids"] or [tokenizer.unk_token_id]
 
 
 def _embedding(form: str, of_name: torch.Tensor) -> torch.Tensor:
@@ -92,7 +98,7 @@ def load_table(folder: Path) -> dict[str, str]:
         return {}
     try:
         names = json.loads(path.read_text(encoding="utf8"))
-        whole = all(len(form) == 1 and isinstance(name, str) and name.strip() for form, name in names.items())
+        whole = all(is_character(form) and isinstance(name, str) and name.strip() for form, name in names.items())
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read ({error}). Copy or download it again.") from None
     if not whole:
