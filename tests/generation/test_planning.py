@@ -178,7 +178,7 @@ def test_a_model_whose_tokenizer_has_the_components_is_given_them_and_any_other_
                   "--model", str(tmp_path / "with tokens"))
     assert again["prompt"] == own["prompt"]
     assert (tmp_path / "again/rocket-0.png").read_bytes() == (tmp_path / "own/rocket-0.png").read_bytes()
-    assert drawn(tmp_path / "with tokens", "mouth", "--parts", "two, mouth")["prompt"] == "two mouth"
+    assert drawn(tmp_path / "with tokens", "mouth", "--parts", "two, mouth")["prompt"] == "mouth two"
     assert drawn(tmp_path / "with tokens", "off", "--plan", "off")["prompt"] == "rocket"
     assert drawn(base, "other", "--parts", "two, person")["prompt"] == "two person"
 

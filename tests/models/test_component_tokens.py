@@ -88,7 +88,10 @@ def test_a_folder_without_a_text_encoder_keeps_a_table_of_names(bases: Path, tmp
     assert torch.equal(encoded(again, "boat 舟, water 水"), encoded(pipeline, "boat 舟, water 水"))
 
 
-@pytest.mark.parametrize("table", ["{", "[]", '{"舟舟": "boat"}', '{"a": "letter"}', '{"舟": 3}', '{"舟": " "}', '"舟"'])
+TABLES = ["{", "[]", '{"舟舟": "boat"}', '{"a": "letter"}', '{"舟": 3}', '{"舟": " "}', '"舟"']
+
+
+@pytest.mark.parametrize("table", TABLES)
 def test_a_damaged_table_is_named(table: str, bases: Path, tmp_path: Path) -> None:
     shutil.copytree(bases / "tiny", tmp_path / "tiny")
     (tmp_path / "tiny" / TABLE).write_text(table)
