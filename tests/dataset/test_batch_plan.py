@@ -149,6 +149,38 @@ def test_a_fraction_of_composed_rows_with_a_count_goes_by_one_component_and_is_s
     assert required.shape[1] == 5 and required[plan[0].rows, plan[0].captions, plan[0].tagged.long()].all()
 
 
+def test_a_fraction_of_rows_with_named_components_goes_by_these_alone_or_behind_the_words() -> None:
+    components = [{"element": "氵", "original": "水", "meaning": "water"}, {"element": "馬", "meaning": "horse"}]
+    several = [*rows(20, kind="real", components=components), *rows(20, kind="composed", components=components),
+               *rows(20, kind="real", components=[*components, {"element": "亠"}]), *rows(20, kind="sampled")]
+    assert several[1].component_captions == ("water 水, horse 馬", "one, water 水, horse 馬", "two, water 水, horse 馬")
+    assert rows(1, components=[{"element": "A", "meaning": "a letter"}])[0].component_captions == ()
+    assert rows(1, components=[{"element": "⿱日隹", "meaning": "dusk"}])[0].component_captions == ()
+    assert several[21].component_captions == ("water 水, horse 馬",), "whose words are these"
+    assert several[41].component_captions == several[61].component_captions == ()
+    plan, plain = (batch_plan(several, size=800, component_caption_fraction=fraction) for fraction in (0.6, 0.0))
+    first = torch.tensor([len(row.captions + row.component_names) for row in several])
+    counts = torch.zeros(2, 3)  # of real and composed rows: by words, by components, by both
+    for step in range(8):
+        one, other = plan[step], plain[step]
+        spelled = one.captions >= first[one.rows]
+        assert (one.rows[spelled] < 40).all()
+        assert torch.equal(one.captions[~spelled], other.captions[~spelled]) and torch.equal(one.noise, other.noise)
+        assert torch.equal(one.tagged, other.tagged) and torch.equal(one.dropped, other.dropped)
+        with_words = one.captions > first[one.rows]
+        assert torch.equal((one.captions - first[one.rows] - 1)[with_words], other.captions[with_words])
+        scored = one.reward_mask & spelled
+        assert scored.any() and torch.equal(one.reward_mask, other.reward_mask), "all of it is said in either way"
+        for kind in range(2):
+            these = one.rows // 20 == kind
+            counts[kind] += torch.stack([(these & ~spelled).sum(), (these & spelled & ~with_words).sum(),
+                                         (these & with_words).sum()])
+    assert counts[0].div(counts[0].sum()).tolist() == pytest.approx([0.4, 0.3, 0.3], abs=0.04)
+    assert counts[1].div(counts[1].sum()).tolist() == pytest.approx([0.4, 0.6, 0.0], abs=0.04)
+    required = plan.required_captions(1)
+    assert required[plan[0].rows, plan[0].captions, plan[0].tagged.long()].all()
+
+
 def test_which_captions_a_run_requires_is_known_before_it_begins() -> None:
     plan = batch_plan(size=8)
     required = plan.required_captions(4)
@@ -165,8 +197,12 @@ COMPOSED = {"kind": "composed",
 
 @pytest.mark.parametrize("changes", [
     {}, {"tag_fraction": 0.0}, {"tag_fraction": 1.0}, {"single_component_fraction": 0.5},
-    {"single_component_fraction": 1.0}, {"tag_fraction": 1.0, "single_component_fraction": 1.0}], ids=str)
-@pytest.mark.parametrize("metadata", [{}, {"strokes": None}, COMPOSED], ids=["real", "no strokes", "composed"])
+    {"single_component_fraction": 1.0}, {"tag_fraction": 1.0, "single_component_fraction": 1.0},
+    {"component_caption_fraction": 0.5}, {"component_caption_fraction": 1.0, "tag_fraction": 1.0},
+    {"component_caption_fraction": 0.5, "single_component_fraction": 0.5},
+    {"component_caption_fraction": 1.0, "single_component_fraction": 1.0}], ids=str)
+@pytest.mark.parametrize("metadata", [{}, {"strokes": None}, COMPOSED, {**COMPOSED, "kind": "real"}],
+                         ids=["real", "no strokes", "composed", "real of components"])
 def test_a_long_run_requires_what_can_be_drawn_and_stops_to_look_when_it_has_all(
         changes: dict, metadata: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, looked_at = batch_plan(rows(**metadata), **changes), []

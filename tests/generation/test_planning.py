@@ -149,6 +149,40 @@ def test_flags_that_contradict_one_another_are_refused(flags):
         GenerateConfig(prompts=("moon",), **flags)
 
 
+# --- in words or in components ---------------------------------------------------------------------------------------
+def test_a_plan_is_handed_over_in_components_where_each_has_a_name_and_a_token():
+    assert plan("二", "人").prompt_with({"二", "人", "口"}) == "two 二, person 人"
+    assert plan("二", "人").prompt_with({"二", "口"}) == plan("二", "人").prompt_with(()) == "two person"
+    assert plan("口", words="Mouth", source="kanji").prompt_with({"口"}) == "Mouth, mouth 口"
+    assert plan("口", words="Mouth", source="kanji").prompt_with({"人"}) == "Mouth"
+    nameless = Plan("rocket", (PlannedComponent("口", "", "whole"),), 3, "given")
+    assert nameless.prompt_with({"口"}) == nameless.prompt
+
+
+def test_a_model_whose_tokenizer_has_the_components_is_given_them_and_any_other_their_names(shipped, base, tmp_path):
+    from models.component_tokens import add_component_tokens
+    from models.pipelines import load_pipeline
+
+    pipeline = load_pipeline(str(base))
+    add_component_tokens(pipeline, {"二": "two", "人": "person"})
+    pipeline.save_pretrained(tmp_path / "with tokens")
+
+    def drawn(model, output, *flags) -> dict:
+        flags = ["rocket", "--model", str(model), "--device", "cpu", "--steps", "2", *flags]
+        assert generate_command.main([*flags, "--output", str(tmp_path / output)]) == 0
+        return json.loads((tmp_path / output / "rocket-0.json").read_text(encoding="utf8"))
+
+    own = drawn(tmp_path / "with tokens", "own", "--parts", "two, person", "--strokes", "4")
+    assert own["prompt"] == "two 二, person 人, 4 strokes" and "two 二, person" not in own["reason"]
+    again = drawn(tmp_path / "with tokens", "again", *shlex.split(own["command"])[3:-2], "--strokes", "4",
+                  "--model", str(tmp_path / "with tokens"))
+    assert again["prompt"] == own["prompt"]
+    assert (tmp_path / "again/rocket-0.png").read_bytes() == (tmp_path / "own/rocket-0.png").read_bytes()
+    assert drawn(tmp_path / "with tokens", "mouth", "--parts", "two, mouth")["prompt"] == "mouth two"
+    assert drawn(tmp_path / "with tokens", "off", "--plan", "off")["prompt"] == "rocket"
+    assert drawn(base, "other", "--parts", "two, person")["prompt"] == "two person"
+
+
 # --- for which models ------------------------------------------------------------------------------------------------
 def test_another_base_is_not_planned_for_and_a_run_says_of_itself_whether_it_is(shipped, base, tmp_path):
     from models.pipelines import load_pipeline

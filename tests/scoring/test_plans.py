@@ -9,9 +9,12 @@ from dataclasses import replace
 import pytest
 import torch
 from PIL import Image
+from tqdm import tqdm
 
 import evaluate as evaluate_command
 from dataset.captioned_folder import DatasetError, read_dataset
+from models.component_tokens import add_component_tokens
+from models.pipelines import load_pipeline
 from planner.exclusions import DEVELOPMENT, PLANS, WILD, excluded_words, read_prompts
 from planner.planner import Planner, PlannerError
 from planner.wordnet import WordNet, WordNetError
@@ -20,6 +23,7 @@ from recogniser_fixtures import MEANINGS, glyph, reading, save_judge
 from scoring import benchmark
 from scoring.composed import plans_text, read_composed
 from scoring.config import EvaluateConfig
+from scoring.evaluation import Sampler
 from scoring.figures import ScoredSample
 from scoring.guessing import Taxonomy, guessed, guessed_words, real_prompts
 from scoring.plan_figures import planned_component, planned_components, score_plans, score_shortly
@@ -52,6 +56,21 @@ def test_a_planned_prompt_asks_for_the_components_with_the_noise_of_the_words(pl
     assert prompt.plan.forms == frozenset("二人") and prompt.asked == "two person" and prompt.title == "person of two"
     assert prompt.request(3).noise_seed == Prompt("person of two").request(3).noise_seed
     assert planned([Prompt("人")], planner, None)[0].asked == "人"  # nothing can be planned: drawn as it is
+
+
+def test_a_model_with_tokens_of_components_is_given_what_generate_py_gives_it(base, planner, monkeypatch):
+    pipeline, asked = load_pipeline(str(base)), []
+    add_component_tokens(pipeline, {"二": "two", "人": "person"})
+
+    def draw(_config, pipeline, prompts, noise_seeds):
+        asked.extend(prompts)
+        yield [Image.new("L", (16, 16))] * len(noise_seeds)
+
+    monkeypatch.setattr(EvaluateConfig, "draw", draw)
+    prompts = [*planned([Prompt("person of two", strokes=4)], planner, None), Prompt("person of two")]
+    sampler = Sampler(pipeline, torch.device("cpu"), EvaluateConfig())
+    sampler.sample([(prompt, 0) for prompt in prompts], tqdm(disable=True))
+    assert asked == ["two 二, person 人, 4 strokes", "person of two"]
 
 
 def test_the_words_of_the_plans_are_two_hundred_that_stand_in_no_other_file(wordnet, kanji):

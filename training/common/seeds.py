@@ -19,6 +19,8 @@ class Purpose(IntEnum):
     NOISE_OFFSET = 5
     DISTORTIONS = 6
     PART_NAMES = 7
+    COMPONENT_CAPTIONS = 8
+    COMPONENT_TOKENS = 9
     GLYPH_ROWS = 100  # the recogniser's
     GLYPH_DISTORTIONS = 101
     GLYPH_BREAKING = 102

@@ -42,6 +42,9 @@ class PlanSettings:
     """Standard deviation of what is added to whole channels of the noise."""
     single_component_fraction: float = 0.0
     """Probability that a composed row with its stroke count goes by the name of one component alone."""
+    component_caption_fraction: float = 0.0
+    """Probability that a row that has captions in components goes by one: half of the time by the components alone,
+    half by its words too, where it has such a caption."""
 
 
 class TensorColumns:
@@ -60,6 +63,8 @@ class RowTable(TensorColumns):
     """int64 (N,): how many captions it has."""
     component_names: torch.Tensor
     """int64 (N,): how many names of components, which are counted on after the captions."""
+    component_captions: torch.Tensor
+    """int64 (N,): how many captions in components, counted on after the names: by these alone, then with the words."""
     strokes: torch.Tensor
     """int64 (N,): its stroke count, 0 where that is not known."""
     has_strokes: torch.Tensor
@@ -75,6 +80,7 @@ class RowTable(TensorColumns):
         return cls(
             captions=torch.tensor([len(row.captions) for row in rows]),
             component_names=torch.tensor([len(row.component_names) for row in rows]),
+            component_captions=torch.tensor([len(row.component_captions) for row in rows]),
             strokes=torch.tensor([row.strokes or 0 for row in rows]),
             has_strokes=torch.tensor([row.strokes is not None for row in rows]),
             has_reward=torch.tensor([row.is_own_sample or bool(row.metadata.get("components")) for row in rows]),
@@ -89,7 +95,7 @@ class StepPlan(TensorColumns):
     rows: torch.Tensor
     """int64 (size,): indices of rows."""
     captions: torch.Tensor
-    """int64 (size,): index of a row's caption or, beyond these, of its component names."""
+    """int64 (size,): index of a row's caption or, beyond these, of its component names, then captions in components."""
     dropped: torch.Tensor
     """bool (size,): whether the caption is left out."""
     tagged: torch.Tensor
@@ -97,7 +103,7 @@ class StepPlan(TensorColumns):
     negative: torch.Tensor
     """bool (size,): whether it is a negative sample."""
     reward_mask: torch.Tensor
-    """bool (size,): whether a reward model scores it: with a caption of its own, at REWARD_TIMESTEPS."""
+    """bool (size,): whether a reward model scores it: by a caption that says all of it, at REWARD_TIMESTEPS."""
     strokes: torch.Tensor
     """int64 (size,): the stroke count that the caption names, 0 where it names none."""
     timesteps: torch.Tensor
@@ -126,14 +132,14 @@ class BatchPlan:
         timesteps = torch.multinomial(self.timestep_weights, self.settings.size, replacement=True,
                                       generator=generator(self.settings.seed, step, Purpose.TIMESTEPS))
         first, end = (fraction * len(self.timestep_weights) for fraction in REWARD_TIMESTEPS)
+        one_alone = (captions >= known.captions) & (captions < known.captions + known.component_names)
         return StepPlan(
             rows=rows,
             captions=captions,
             dropped=dropped,
             tagged=tagged,
             negative=known.is_negative,
-            reward_mask=(known.has_reward & ~dropped & (captions < known.captions)
-                         & (timesteps >= first) & (timesteps < end)),
+            reward_mask=known.has_reward & ~dropped & ~one_alone & (timesteps >= first) & (timesteps < end),
             strokes=known.strokes * (tagged & ~dropped),
             timesteps=timesteps,
             posterior_noise=self._normal(step, Purpose.POSTERIOR),
@@ -181,25 +187,29 @@ class BatchPlan:
 
 def possible_captions(table: RowTable, settings: PlanSettings) -> torch.Tensor:
     """Which captions any update may draw: bool (rows, most captions, 2), as BatchPlan.required_captions has them."""
-    index = torch.arange(int((table.captions + table.component_names).max()))[None]
-    is_caption = index < table.captions[:, None]
-    is_name = ~is_caption & (index < (table.captions + table.component_names)[:, None])
+    names = table.captions
+    spelled = names + table.component_names
+    end = spelled + table.component_captions * (settings.component_caption_fraction > 0.0)
+    index = torch.arange(int(end.max()))[None]
+    is_name = (index >= names[:, None]) & (index < spelled[:, None])
+    is_spelled = (index >= spelled[:, None]) & (index < end[:, None])
+    in_words = (table.component_captions[:, None] == 0) | (settings.component_caption_fraction < 1.0)
+    is_whole = ((index < names[:, None]) & in_words) | is_spelled
     tags = settings.tag_fraction > 0.0
     can_be_tagged, has_names = table.has_strokes[:, None] & tags, table.component_names[:, None] > 0
-    plain = is_caption & ~(can_be_tagged & (settings.tag_fraction >= 1.0))
-    tagged = is_caption & can_be_tagged & ~(has_names & (settings.single_component_fraction >= 1.0))
+    plain = is_whole & ~(can_be_tagged & (settings.tag_fraction >= 1.0))
+    tagged = is_whole & can_be_tagged & ~(has_names & (settings.single_component_fraction >= 1.0))
     named = is_name & can_be_tagged & (settings.single_component_fraction > 0.0)
     return torch.stack([plain, tagged | named], dim=2)
 
 
 def caption_noise(settings: PlanSettings, step: int) -> torch.Tensor:
-    """What a step's captions are chosen by, uniform in [0, 1): (3, size), or (5, size) where components are named."""
-    rng = generator(settings.seed, step, Purpose.CAPTIONS)
-    uniform = torch.rand((3, settings.size), generator=rng)
-    if not settings.single_component_fraction:
-        return uniform
-    rng = generator(settings.seed, step, Purpose.PART_NAMES)
-    return torch.cat([uniform, torch.rand((2, settings.size), generator=rng)])
+    """What a step's captions are chosen by, uniform in [0, 1): fp32 (6, size), 1 for what the settings leave out."""
+    wanted = {Purpose.CAPTIONS: (3, True), Purpose.PART_NAMES: (2, settings.single_component_fraction > 0.0),
+              Purpose.COMPONENT_CAPTIONS: (1, settings.component_caption_fraction > 0.0)}
+    return torch.cat([
+        torch.rand((count, settings.size), generator=generator(settings.seed, step, purpose)) if is_wanted
+        else torch.ones(count, settings.size) for purpose, (count, is_wanted) in wanted.items()])
 
 
 def choose_captions(known: RowTable, settings: PlanSettings, uniform: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -207,14 +217,16 @@ def choose_captions(known: RowTable, settings: PlanSettings, uniform: torch.Tens
 
     The rows may be those of several steps.
     """
-    which, drop, tag, *names = uniform
-    captions = _nth(which, known.captions)
+    which, drop, tag, alone, which_name, spelled = uniform
+    words = _nth(which, known.captions)
     dropped = (drop < settings.dropout) & ~known.is_negative
     tagged = (tag < settings.tag_fraction) & known.has_strokes
-    if names:
-        alone, which = names
-        alone = (alone < settings.single_component_fraction) & tagged & (known.component_names > 0)
-        captions = torch.where(alone, known.captions + _nth(which, known.component_names), captions)
+    first = known.captions + known.component_names  # the caption by components alone
+    with_words = (spelled >= settings.component_caption_fraction / 2) & (known.component_captions > 1)
+    spelled = (spelled < settings.component_caption_fraction) & (known.component_captions > 0)
+    captions = torch.where(spelled, first + torch.where(with_words, 1 + words, 0), words)
+    alone = (alone < settings.single_component_fraction) & tagged & (known.component_names > 0)
+    captions = torch.where(alone, known.captions + _nth(which_name, known.component_names), captions)
     return captions, dropped, tagged
 
 

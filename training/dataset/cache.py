@@ -43,7 +43,7 @@ class EncodedRows:
     embeds_records: torch.Tensor
     """(M, tokens, width), on the device or mapped from disk."""
     embeds_indices: torch.Tensor
-    """int64 (rows, most captions, 2): a caption's record by row, caption or component name, and tag; -1 likewise."""
+    """int64 (rows, most captions, 2): a caption's record by row, index as StepPlan has it, and tag; -1 likewise."""
     empty_caption: int
     """The index of the empty caption's record."""
     device: torch.device
@@ -114,8 +114,9 @@ def _within_budget(tables: Sequence[torch.Tensor], settings: EncodingSettings) -
 
 
 def _caption(rows: Sequence[Row], row: int, caption: int, tagged: int) -> str:
-    text = (rows[row].captions + rows[row].component_names)[caption]
-    return with_stroke_tag(text, rows[row].strokes) if tagged else text
+    one = rows[row]
+    text = (one.captions + one.component_names + one.component_captions)[caption]
+    return with_stroke_tag(text, one.strokes) if tagged else text
 
 
 @contextmanager

@@ -1,8 +1,22 @@
-"""How a caption names a number of strokes, in training and in prompts alike."""
+"""How a caption names components and a number of strokes, in training and in prompts alike."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+
+
+def components_caption(components: Iterable[tuple[str, str]]) -> str:
+    """Names and meaning forms of components, in the order of their slots, for a model that has tokens of them.
+
+    As in "boat 舟, water 水". What stands where is said by the order alone, as in captions of names.
+    """
+    return ", ".join(f"{name} {form}" for name, form in components)
+
+
+def with_components(caption: str, components: str) -> str:
+    """A caption in words with that of components behind it: "submarine, boat 舟, water 水"."""
+    return f"{caption}, {components}"
 
 
 def with_stroke_tag(caption: str, strokes: int) -> str:

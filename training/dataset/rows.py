@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.characters import is_character
 from common.errors import UserError
+from dataset.captions import components_caption, with_components
 
 COMPOSED_KINDS = ("composed", "named")  # named: composed for a word, which is a caption of it too
 SAMPLED, NEGATIVE = "sampled", "negative"  # the kinds of a model's own samples: to learn from, and negative ones
@@ -83,6 +86,29 @@ class Row:
         components = self.metadata.get("components") or () if self.is_composed else ()
         return tuple(component["meaning"] for component in components if component.get("meaning"))
 
+    @property
+    def named_components(self) -> tuple[tuple[str, str], ...]:
+        """Names and meaning forms of its components in their order, for captions in components.
+
+        None where one of them has no name or a form that is no character by itself, and none of a model's own
+        sample, which shows what it was asked for at best.
+        """
+        components = () if self.is_own_sample else self.metadata.get("components") or ()
+        found = tuple(((component.get("meaning") or "").strip(), form_of(component)) for component in components)
+        return found if all(name and is_character(form) for name, form in found) else ()
+
+    @property
+    def component_captions(self) -> tuple[str, ...]:
+        """Its captions in components: by these alone, then behind each caption in words; none where they lack names.
+
+        Of a composed character the first alone: its words are the components' names, and nothing else.
+        """
+        if not self.named_components:
+            return ()
+        components = components_caption(self.named_components)
+        words = () if self.kind == "composed" else self.captions
+        return (components, *(with_components(caption, components) for caption in words))
+
 
 def whole_number(value: Any) -> int | None:
     """A value of the metadata that is a whole number; a CSV has it as text, and some tables as 5.0."""
@@ -96,6 +122,15 @@ def whole_number(value: Any) -> int | None:
 def form_of(component: Mapping[str, str]) -> str:
     """The meaning form of a component of the metadata."""
     return component.get("original") or component["element"]
+
+
+def component_names(rows: Iterable[Row]) -> dict[str, str]:
+    """The meaning forms that captions in components have, in code point order, each with its commonest name there."""
+    counts: dict[str, Counter[str]] = {}
+    for row in rows:
+        for name, form in row.named_components:
+            counts.setdefault(form, Counter())[name] += 1
+    return {form: counts[form].most_common(1)[0][0] for form in sorted(counts)}
 
 
 def homonyms(rows: Iterable[Row]) -> dict[str, frozenset[str]]:

@@ -13,6 +13,7 @@ from common.quiet import known_noise_off
 from generation.check import found_fraction
 from generation.request import ImageRequest
 from generation.settings import SamplingSettings
+from models.component_tokens import component_tokens
 from recogniser.judge import Judge, Reading
 
 with known_noise_off():
@@ -31,7 +32,12 @@ class Candidate:
 
 def draw_candidates(pipeline: StableDiffusionPipeline, requests: Sequence[ImageRequest], settings: SamplingSettings,
                     best_of: int = 1) -> Iterator[list[Candidate]]:
-    """For each request its `best_of` candidates, drawn in batches under a progress bar."""
+    """For each request its `best_of` candidates, drawn in batches under a progress bar.
+
+    Plans are handed over in components where the pipeline's tokenizer has tokens of them.
+    """
+    tokens = component_tokens(pipeline.tokenizer)
+    requests = [replace(request, tokens=tokens) for request in requests]
     candidates = [request.candidate(number) for request in requests for number in range(best_of)]
     batches = settings.draw(pipeline, [candidate.prompt for candidate in candidates],
                             [candidate.noise_seed for candidate in candidates])

@@ -34,7 +34,7 @@ class ImageRequest:
     """One image to draw: the words as given, the number of strokes asked for, the seed, and the file's stem.
 
     plan: what the words were turned into, None where they are drawn as they are; other_plans: those of which further
-    candidates are drawn, the best first.
+    candidates are drawn, the best first; tokens: the components that the model has tokens for.
     """
 
     words: str
@@ -43,6 +43,7 @@ class ImageRequest:
     stem: str
     plan: Plan | None = None
     other_plans: tuple[Plan, ...] = ()
+    tokens: frozenset[str] = frozenset()
 
     @property
     def title(self) -> str:
@@ -56,8 +57,11 @@ class ImageRequest:
 
     @property
     def prompt(self) -> str:
-        """What the model is given: the words to draw, with the stroke tag where a number is asked for."""
-        return self._tagged(self.drawn_words)
+        """What the model is given: the words to draw, with the stroke tag where a number is asked for.
+
+        A plan's words have its components' tokens beside them where the model has these.
+        """
+        return self._tagged(self.words if self.plan is None else self.plan.prompt_with(self.tokens))
 
     @property
     def noise_seed(self) -> int:

@@ -10,6 +10,7 @@ import torch
 
 from common.errors import first_line
 from common.quiet import known_noise_off
+from models.component_tokens import add_component_tokens, load_table
 from models.hub import ModelError
 from models.parts import load_whole, refuse_unusable
 
@@ -75,7 +76,10 @@ def tiny_scheduler() -> DPMSolverMultistepScheduler:
 
 
 def load_tiny(folder: Path) -> StableDiffusionPipeline:
-    """A folder of the embedded base's form (vae/, unet/, scheduler/) with MiniLM beside it, fp32. Raises ModelError."""
+    """A folder of the embedded base's form (vae/, unet/, scheduler/) with MiniLM beside it, fp32. Raises ModelError.
+
+    MiniLM gets the tokens of components that the folder has a table of, where it has one.
+    """
     if not (folder / "unet").is_dir():
         raise ModelError(f"{folder}: the embedded base's weights are not there. They come with the project "
                         "(git checkout training/tiny), or: python training/train_base.py")
@@ -85,6 +89,7 @@ def load_tiny(folder: Path) -> StableDiffusionPipeline:
     except Exception as error:
         raise ModelError(f"{folder}: the embedded base cannot be loaded ({first_line(error)})") from error
     pipeline = assemble_tiny(vae, unet, scheduler)
+    add_component_tokens(pipeline, load_table(folder))
     refuse_unusable(str(folder), pipeline)
     return pipeline
 

@@ -14,6 +14,7 @@ from common.device import choose_device
 from common.paths import shown_name
 from common.statistics import proportion
 from generation.best_of import Candidate, best_candidate
+from models.component_tokens import component_tokens
 from models.pipelines import load_model, module_hash
 from planner.plan import Plan
 from recogniser.judge import Judge
@@ -55,9 +56,10 @@ class Sampler:
 
     def sample(self, asked: Sequence[tuple[Prompt, int]], bar: tqdm) -> list[tuple[Prompt, int, Image.Image]]:
         """An image of each prompt with its seed, the one that generate.py makes of that prompt, plan and seed."""
-        images = []
-        for batch in self.config.draw(self.pipeline, [prompt.asked for prompt, _ in asked],
-                                      [prompt.request(seed).noise_seed for prompt, seed in asked]):
+        images, tokens = [], component_tokens(self.pipeline.tokenizer)
+        requests = [replace(prompt.request(seed), tokens=tokens) for prompt, seed in asked]
+        for batch in self.config.draw(self.pipeline, [request.prompt for request in requests],
+                                      [request.noise_seed for request in requests]):
             images += batch
             bar.update(len(batch))
         return [(prompt, seed, image) for (prompt, seed), image in zip(asked, images, strict=True)]

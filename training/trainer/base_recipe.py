@@ -13,6 +13,7 @@ from common.files import appearing, write_text
 from common.quiet import known_noise_off
 from common.settings import check_ranges, setting
 from common.stop_signals import StopSignals
+from models.component_tokens import save_table
 from models.tiny import save_untrained
 from trainer import model_card
 from trainer.autoencoder import VaeConfig, train_on_folder
@@ -22,6 +23,7 @@ from trainer.run import train
 
 with known_noise_off():
     from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import AutoTokenizer
 
 
 def _unet_settings() -> TrainConfig:
@@ -71,7 +73,10 @@ def unet_stage(config: BaseConfig, base: Path, stop: StopSignals) -> Path:
 
 
 def export(pipeline_dir: Path, config: BaseConfig) -> Path:
-    """Write what training/tiny ships: VAE, UNet and scheduler in fp16 without MiniLM, and their card."""
+    """Write what training/tiny ships: VAE, UNet and scheduler in fp16 without MiniLM, and their card.
+
+    Of the tokens that MiniLM was given, the table of their names.
+    """
     target = config.output_dir / "tiny"
     with appearing(target) as building:
         for name, kind in (("vae", AutoencoderKL), ("unet", UNet2DConditionModel)):
@@ -80,6 +85,7 @@ def export(pipeline_dir: Path, config: BaseConfig) -> Path:
             settings.pop("_name_or_path", None)  # a folder of this machine is nobody else's business
             write_text(building / name / "config.json", json.dumps(settings, indent=2) + "\n")
         shutil.copytree(pipeline_dir / "scheduler", building / "scheduler")
+        save_table(AutoTokenizer.from_pretrained(pipeline_dir / "tokenizer"), building)
         shutil.copy(pipeline_dir / "samples.png", building / "samples.png")
         write_text(building / "README.md", model_card.base_text(config.unet))
     print(f"the embedded base: {target}")

@@ -61,6 +61,10 @@ class TrainConfig:
     single_component_fraction: float = setting(0.0, at_least=0, at_most=1, was="one_part_share")
     """Fraction of composed characters' captions with a stroke count that name one component alone ("horse, 14
     strokes"), 0 to 1: teaches to heed the count where the words leave it open."""
+    component_caption_fraction: float = setting(0.0, at_least=0, at_most=1)
+    """Fraction of the captions that name the components with tokens of their own ("boat 舟, water 水"), 0 to 1, half
+    of them behind the words where these say something else, where the set knows components and their names; above 0
+    the base gets these tokens."""
     extra_fraction: float = setting(0.2, above=0, below=1, was="extra_share")
     """Fraction of the other folders' pictures among the samples, above 0 and below 1; each of them as often as
     another."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +19,7 @@ from common.quiet import known_noise_off
 from common.settings import check_ranges, setting
 from generation.sampling import use_fast_sampler
 from models.averaging import average
+from models.component_tokens import add_component_tokens
 from models.pipelines import load_model, load_pipeline
 from models.tiny import MINILM_LICENSE
 from trainer import model_card
@@ -32,13 +34,16 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 KOHYA_FILE = "kohya_lora.safetensors"
 
 
-def save_pipeline(config: TrainConfig, unet: UNet2DConditionModel, provenance: dict[str, Any], grid: Path) -> Path:
+def save_pipeline(config: TrainConfig, unet: UNet2DConditionModel, provenance: dict[str, Any], grid: Path,
+                  component_names: Mapping[str, str]) -> Path:
     """Write `pipeline/` of the run folder: the base with the trained UNet, in safetensors, and its card with the grid.
 
     A LoRA is fused into the pipeline, and written beside it as `lora/pytorch_lora_weights.safetensors` and, for other
-    programs, `lora/kohya_lora.safetensors`. provenance: see model_card.text.
+    programs, `lora/kohya_lora.safetensors`. provenance: see model_card.text; component_names: what the base was given
+    tokens for, which are the pipeline's too.
     """
     pipeline = load_pipeline(config.pretrained_model_name_or_path, config.revision)
+    add_component_tokens(pipeline, component_names)
     if config.lora_rank is not None:
         _save_lora(unet, config.output_dir / "lora")
     pipeline.unet = _plain_copy(unet, pipeline.unet)

@@ -181,7 +181,8 @@ class TrainingRun:
         processes.leave(self.accelerator)  # an upload may take longer than the others can be kept waiting
         if self.folder is not None:
             with self.stop.deferred(), self.train_state.averaged() as unet:
-                pipeline_dir = export.save_pipeline(self.config, unet, self.parts.card_metadata, grid)
+                pipeline_dir = export.save_pipeline(self.config, unet, self.parts.card_metadata, grid,
+                                                    self.parts.component_names)
             print(f"pipeline: {pipeline_dir}\nsamples:  {grid}")
             hub.push(self.config, self.parts.card_metadata)
         return self.config.output_dir / "pipeline"

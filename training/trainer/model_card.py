@@ -63,8 +63,8 @@ def text(config: TrainConfig, provenance: dict[str, Any], repo: str | None = Non
         base_model=base if _is_hub_id(base) else None,
         attributed=is_kanji or not _is_hub_id(base),  # a base of ours derives from that data, whatever it learns since
         grid=grid_caption(config), base=_public_name(base), lora_rank=config.lora_rank,
-        resolution=config.resolution, max_train_steps=config.max_train_steps,
-        batch_size=provenance["samples_per_update"],
+        component_tokens=config.component_caption_fraction > 0, resolution=config.resolution,
+        max_train_steps=config.max_train_steps, batch_size=provenance["samples_per_update"],
         settings=json.dumps({**public_settings(config), **provenance}, indent=1, sort_keys=True))
 
 
@@ -91,7 +91,8 @@ def base_text(settings: TrainConfig) -> str:
     return _render(
         "tiny.md.jinja", "tiny: the embedded base", EXPORTED_TINY.as_posix(), "tiny",
         Sampling(guidance_scale=settings.guidance_scale), license="cc-by-sa-4.0", grid=grid_caption(settings),
-        max_train_steps=settings.max_train_steps, batch_size=settings.train_batch_size,
+        component_tokens=settings.component_caption_fraction > 0, max_train_steps=settings.max_train_steps,
+        batch_size=settings.train_batch_size,
         learning_rate=f"{settings.learning_rate:g}", lr_cooldown_steps=settings.lr_cooldown_steps,
         composed_fraction=settings.composed_fraction, longer=longer(settings))
 
@@ -142,7 +143,7 @@ def _own_card_data(model: str) -> ModelCardData:
 
 def _render(template: str, title: str, location: str, model: str, sampling: Sampling, *, license: str,
             kanji: bool = True, lora: bool = False, base_model: str | None = None, attributed: bool = True,
-            grid: str | None = None, **values: Any) -> str:
+            grid: str | None = None, component_tokens: bool = False, **values: Any) -> str:
     """A card from its template. `location` is what diffusers loads, `model` what generate.py calls it."""
     tags = ["stable-diffusion", "text-to-image", *(["kanji"] if kanji else []), *(["lora"] if lora else [])]
     front = ModelCardData(license=license, library_name="diffusers", pipeline_tag="text-to-image",
@@ -150,7 +151,7 @@ def _render(template: str, title: str, location: str, model: str, sampling: Samp
     card = _environment().get_template(template).render(
         front_matter=front.to_yaml(), title=title, location=location, model=model, words=sampling.words,
         steps=sampling.steps, guidance_scale=f"{sampling.guidance_scale:g}", guided_fraction=GUIDED_FRACTION,
-        license=license, kanji=kanji, grid=grid,
+        license=license, kanji=kanji, grid=grid, component_tokens=component_tokens,
         attribution=(_KANJI_ATTRIBUTION if kanji else DATA_ATTRIBUTION) if attributed else None, **values)
     return str(ModelCard(card))
 

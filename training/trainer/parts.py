@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -17,8 +17,9 @@ from dataset.batch_plan import BatchPlan, PlanSettings
 from dataset.batches import Batches, Shard
 from dataset.cache import encode_rows
 from dataset.encoders import EncodingSettings
-from dataset.rows import Row, dataset_hash
+from dataset.rows import Row, component_names, dataset_hash
 from dataset.sampling_weights import row_weights, timestep_weights, with_extra
+from models.component_tokens import add_component_tokens
 from models.families import Family, family_of
 from models.noise_schedule import NoiseSchedule
 from models.pipelines import load_pipeline, module_hash
@@ -46,6 +47,8 @@ class Parts:
     provenance: dict[str, Any]
     card_metadata: dict[str, Any]
     """What the run's card tells beside the settings: see model_card.text."""
+    component_names: Mapping[str, str]
+    """The components that the base was given tokens for where it had none, and what they are called."""
     plan: BatchPlan
     batches: Batches
     terms: Sequence[LossTerm]
@@ -60,6 +63,8 @@ def build_parts(config: TrainConfig, accelerator: Accelerator, rows: Sequence[Ro
     """
     pipeline = load_pipeline(config.pretrained_model_name_or_path, config.revision)
     family = family_of(pipeline)
+    names = names_for_tokens(config, [*rows, *extra])
+    add_component_tokens(pipeline, names)
     reward_model = None if config.reward_model is None else Judge.load(config.reward_model, dataset=None)
     all_rows = [*rows, *extra]
     samples = samples_per_update(config, accelerator.num_processes)
@@ -82,7 +87,19 @@ def build_parts(config: TrainConfig, accelerator: Accelerator, rows: Sequence[Ro
         check_compiled(train_state, terms[0], batches, step, accelerator)
     card_metadata = {**provenance, "processes": accelerator.num_processes,
                      "kanji": any(row.metadata.get("literal") for row in all_rows)}
-    return Parts(step, provenance, card_metadata, plan, batches, terms, train_state, sample_grid)
+    return Parts(step, provenance, card_metadata, names, plan, batches, terms, train_state, sample_grid)
+
+
+def names_for_tokens(config: TrainConfig, rows: Sequence[Row]) -> dict[str, str]:
+    """The components that captions of the run have tokens for, and what they are called.
+
+    Raises UserError where such captions are asked for and no row has components with names.
+    """
+    names = component_names(rows) if config.component_caption_fraction else {}
+    if config.component_caption_fraction and not names:
+        raise UserError(f"--component_caption_fraction {config.component_caption_fraction:g}: no row of "
+                        f"{config.train_data_dir} has components that all have a meaning; leave it out")
+    return names
 
 
 def provenance_of(pipeline: StableDiffusionPipeline, rows: Sequence[Row], reward_model: Judge | None,
@@ -123,7 +140,8 @@ def plan_batches(config: TrainConfig, rows: Sequence[Row], extra: Sequence[Row],
     settings = PlanSettings(
         config.seed, samples, latent_shape,
         dropout=CAPTION_DROPOUT, tag_fraction=config.stroke_tag_fraction, noise_offset=config.noise_offset,
-        single_component_fraction=config.single_component_fraction)
+        single_component_fraction=config.single_component_fraction,
+        component_caption_fraction=config.component_caption_fraction)
     of_rows = row_weights(rows, config.composed_fraction, config.frequent_kanji_weight, config.rare_component_exponent)
     of_timesteps = timestep_weights(timesteps, config.timestep_bias_strategy, config.timestep_bias_portion,
                                     config.timestep_bias_multiplier, config.timestep_bias_begin,
