@@ -45,6 +45,12 @@ def shipped(weights, monkeypatch) -> None:
     monkeypatch.setattr(planning, "PLANNER_WEIGHTS", weights)
 
 
+@pytest.fixture(autouse=True)
+def unmeasured(monkeypatch) -> None:
+    """Nothing is known of what the shipped base draws well: its table is not of this planner's making."""
+    monkeypatch.setattr(planning.DrawnComponents, "of_model", lambda _model: None)
+
+
 def planned(planner: Planner, *words: str, say=lambda _line: None, **flags) -> list[ImageRequest]:
     config = GenerateConfig(prompts=words, **flags)
     return plan_requests(read_requests(config), planner, config, say)
@@ -95,6 +101,15 @@ def test_seeds_take_turns_among_the_plans_that_are_good(planner, monkeypatch):
     drawn = planned(planner, "anything", count=4)
     assert [one.plan.words for one in drawn] == ["first", "second", "first", "second"]
     assert [one.words for one in drawn[1].other_plans] == ["first", "third"]
+
+
+def test_what_the_model_draws_well_decides_among_good_plans(planner, monkeypatch):
+    first, *others = planned(planner, "person with two heads")[0].other_plans
+    easy = {form: 50 for form in first.forms}
+    table = planning.DrawnComponents(dict.fromkeys(planner.components.forms, 50), easy)
+    monkeypatch.setattr(planning.DrawnComponents, "of_model", lambda _model: table)
+    monkeypatch.setattr(planning, "GOOD_PLAN", 0.0)
+    assert planned(planner, "person with two heads")[0].plan.forms == first.forms
 
 
 def test_what_nothing_is_known_of_is_drawn_as_it_is_and_that_is_said(planner):

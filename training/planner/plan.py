@@ -60,7 +60,7 @@ class Plan:
         if not self.components or not all(one.name and one.form in tokens for one in self.components):
             return self.prompt
         components = components_caption((one.name, one.form) for one in self.components)
-        return with_components(self.prompt, components) if self.source == "kanji" else components
+        return with_components(self.words, components) if self.source == "kanji" else components
 
     @property
     def forms(self) -> frozenset[str]:
