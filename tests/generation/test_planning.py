@@ -105,7 +105,7 @@ def test_seeds_take_turns_among_the_plans_that_are_good(planner, monkeypatch):
 
 def test_what_the_model_draws_well_decides_among_good_plans(planner, monkeypatch):
     first = planned(planner, "person with two heads")[0].other_plans[0]
-    easy = {form: 50 for form in first.forms}
+    easy = dict.fromkeys(first.forms, 50)
     table = planning.DrawnComponents(dict.fromkeys(planner.components.forms, 50), easy)
     monkeypatch.setattr(planning.DrawnComponents, "of_model", lambda _model: table)
     monkeypatch.setattr(planning, "GOOD_PLAN", 0.0)
