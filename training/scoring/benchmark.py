@@ -153,11 +153,12 @@ def without_empty(prompts: Mapping[str, list[Prompt]], folder: Path) -> tuple[di
 
 
 def plans_to_compose(planner: Planner | None, drawn: DrawnComponents | None) -> tuple[Plan, ...]:
-    """The plans of all words of COMPOSED_SETS that have one."""
+    """The plans of all words of COMPOSED_SETS that have one which is no kanji already."""
     if planner is None:
         return ()
     words = [*wild_prompts(None), *plans_prompts(None)]
-    return tuple(prompt.plan for prompt in planned(words, planner, drawn) if prompt.plan)
+    return tuple(prompt.plan for prompt in planned(words, planner, drawn)
+                 if prompt.plan and prompt.plan.source != "kanji")
 
 
 def read_real(judge: Judge, control: Judge | None, rows: Sequence[Row], held_out: Sequence[Row],
