@@ -106,7 +106,7 @@ def _compose(contents: Contents, composer: Composer, options: Options) -> None:
 
 def _more(options: Options) -> str:
     """What to do for more characters, as the end of a message."""
-    return ". More: --evenness 1 --shapes 12" if options.evenness is None or options.shapes < 12 else ""
+    return ". More: --evenness 1 --shapes 24" if options.evenness is None or options.shapes < 24 else ""
 
 
 def _compose_names(contents: Contents, names: PlanFile, composer: Composer, held_out: HeldOutCaptions) -> None:

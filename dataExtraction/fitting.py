@@ -15,7 +15,7 @@ from arrangements import Arrangement
 from svg_paths import Box, Stroke, sample
 
 _MAX_SOURCES = 32  # of a component that are weighed; evenly spaced over all it has
-_MAX_TRIES = 6  # pairs of sources, the best fitting first, whose distance is measured
+MAX_TRIES = 6  # pairs of sources, the best fitting first, whose distance is measured
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def best_fit(
     """
     first, second = weighed(first), weighed(second)
     misfit = misfits(boxes_and_rooms(first), boxes_and_rooms(second))
-    for index in np.argsort(misfit, axis=None, kind="stable")[:_MAX_TRIES]:
+    for index in np.argsort(misfit, axis=None, kind="stable")[:MAX_TRIES]:
         row, column = divmod(int(index), len(second))
         if misfit[row, column] > arrangement.max_misfit:
             return None

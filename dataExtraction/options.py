@@ -38,7 +38,7 @@ class Options:
     """show components by turns: 0 as often as they are common, 1 each as often as any other; by default half of them
     are sampled by commonness and half evenly, and some 78,000 are all that there are"""
     shapes: int = 1
-    """with --evenness: characters of the same two components in the same slots at most, 1 to 12, each in shapes of
+    """with --evenness: characters of the same two components in the same slots at most, 1 to 24, each in shapes of
     other kanji, unlike those of the others"""
     seed: int = 0
     """of the composed characters"""
@@ -65,7 +65,7 @@ class Options:
             ("compose", 0 <= self.compose <= 1_000_000, "0 to 1,000,000"),
             ("least_common", self.least_common >= 0, "0 or more"),
             ("evenness", self.evenness is None or 0 <= self.evenness <= 1, "0 to 1"),
-            ("shapes", 1 <= self.shapes <= 12, "1 to 12"),
+            ("shapes", 1 <= self.shapes <= 24, "1 to 24"),
             ("shapes", self.shapes == 1 or self.evenness is not None, "given with --evenness"),
             ("workers", self.workers >= 1, "1 or more"),
             ("limit", self.limit is None or self.limit >= 1, "1 or more"),

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from arrangements import Arrangement
-from fitting import PlacedComponent, boxes_and_rooms, misfits, weighed
+from fitting import MAX_TRIES, PlacedComponent, boxes_and_rooms, misfits, weighed
 
-_MAX_TRIES = 12  # pairs of sources, the best fitting first and each unlike those before, whose distance is measured
+_ALL_TRIES = 24  # pairs of sources, the best fitting first, whose distance is measured; best_fit has MAX_TRIES
 _UNLIKE = 3.0  # KanjiVG units, a stroke's width: two pictures differ where a side of a component lies so far elsewhere
 
 
@@ -50,7 +50,7 @@ class UnlikeFits:
     def of(self, first: int, second: int) -> Iterator[tuple[PlacedComponent, PlacedComponent]]:
         """Pairs of sources in which two components, given by their indices, fit each other; the best fit first.
 
-        What is like a pair that was tried is not tried again, so that a dozen tries reach far.
+        No two of them are alike. After as many tries as best_fit has, what is like a failed one is not tried either.
         """
         rows = slice(self._starts[0][first], self._starts[0][first + 1])
         columns = slice(self._starts[1][second], self._starts[1][second + 1])
@@ -58,14 +58,15 @@ class UnlikeFits:
         fitting = np.argwhere(misfit <= self._max_misfit)
         fitting = fitting[np.argsort(misfit[*fitting.T], kind="stable")] + (rows.start, columns.start)
         looks = np.concatenate([self._boxes[0][fitting[:, 0]], self._boxes[1][fitting[:, 1]]], axis=1)
-        for _ in range(_MAX_TRIES):
+        for attempt in range(_ALL_TRIES):
             if not len(fitting):
                 return
             a, b = fitting[0]
-            others = are_unlike(looks, looks[0])
-            fitting, looks = fitting[others], looks[others]
             least = max(0.0, float((self._points[0][a] @ self._points[1][b]).min())) ** 0.5
-            if self._gap[0] <= least <= self._gap[1]:
+            fits = self._gap[0] <= least <= self._gap[1]
+            others = are_unlike(looks, looks[0]) if fits or attempt >= MAX_TRIES else slice(1, None)
+            fitting, looks = fitting[others], looks[others]
+            if fits:
                 yield self._sources[0][a], self._sources[1][b]
 
 

@@ -126,7 +126,7 @@ def test_all_that_fits_is_found_before_it_ends(composer, glyphs):
     found = pairs_of(compose_evenly(few, 100_000, seed=0))
     sampled = pairs_of(few.compose(100_000, seed=0))
     assert sampled and found.keys() >= sampled.keys()
-    several = compose_evenly(few, 100_000, seed=0, shapes=12)
+    several = compose_evenly(few, 100_000, seed=0, shapes=24)
     assert len(several) > len(found) and pairs_of(several).keys() == found.keys()
 
 

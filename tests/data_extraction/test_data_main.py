@@ -210,7 +210,7 @@ def refused(*arguments, **settings):
 @pytest.mark.parametrize(
     ("flag", "value"),
     [("size", 0), ("size", 5000), ("stroke_width", 0), ("stroke_width", "nan"), ("compose", -1), ("least_common", -1),
-     ("evenness", 1.5), ("evenness", "nan"), ("shapes", 0), ("shapes", 13), ("shapes", 2),
+     ("evenness", 1.5), ("evenness", "nan"), ("shapes", 0), ("shapes", 25), ("shapes", 2),
      ("workers", 0), ("limit", 0), ("output", "/")],
 )  # fmt: skip
 def test_a_value_out_of_range_names_flag_and_range(source_flags, tmp_path, flag, value):
