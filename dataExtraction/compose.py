@@ -35,12 +35,16 @@ class ComposedCharacter:
     arrangement: Arrangement
     components: tuple[PlacedComponent, PlacedComponent]
     captions: tuple[str, ...]
+    number: int = 1  # among the characters of these two elements in these slots
 
     @property
     def name(self) -> str:
-        """Unique and stable: the first slot and the code points of the two elements, such as c_left_06c35_099ac."""
+        """Unique and stable: the first slot and the code points of the two elements, such as c_left_06c35_099ac.
+
+        The second of the same two elements is c_left_06c35_099ac_2.
+        """
         codes = "_".join(f"{ord(component.element):05x}" for component in self.components)
-        return f"c_{self.arrangement.first}_{codes}"
+        return f"c_{self.arrangement.first}_{codes}" + (f"_{self.number}" if self.number > 1 else "")
 
     @property
     def strokes(self) -> tuple[Stroke, ...]:
@@ -197,8 +201,12 @@ class Composer:
         if not self.is_new(arrangement, first[0].original, second[0].original):
             return None
         components = best_fit(arrangement, first, second)
-        if components is None:
-            return None
+        return self.character(arrangement, components, rng) if components else None
+
+    def character(
+        self, arrangement: Arrangement, components: tuple[PlacedComponent, PlacedComponent], rng: random.Random
+    ) -> ComposedCharacter | None:
+        """The character of two components that fit, or None where it is too complex or looks like an existing one."""
         strokes = components[0].strokes + components[1].strokes
         if len(strokes) > MAX_STROKES or self.existing_glyphs.has(strokes):
             return None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from compose import Composer
+from compose_evenly import compose_evenly
 from compose_plans import HELD_OUT_CAPTION, HeldOutCaptions, NamedCharacter, PlanComposer, check_forms
 from errors import UserError
 from held_out import is_held_out
@@ -91,10 +92,21 @@ def _read_sources(
 def _compose(contents: Contents, composer: Composer, options: Options) -> None:
     """Add the composed characters and the held-out pairs."""
     with progress_bar(desc="composing", unit="character", total=options.compose) as bar:
-        composed = composer.compose(options.compose, options.seed, bar.update, options.least_common)
+        asked = (options.compose, options.seed, bar.update, options.least_common)
+        if options.evenness is None:
+            composed = composer.compose(*asked)
+        else:
+            composed = compose_evenly(composer, *asked, options.evenness, options.shapes)
+    if len(composed) < options.compose:
+        print(f"composed {len(composed):,} of {options.compose:,}: no more fit" + _more(options))
     contents.rows += map(composed_row, composed)
     pairs = composer.held_out_pairs(MAX_HELD_OUT_PAIRS, options.seed, composed)
     contents.held_out_pairs += map(held_out_pair_row, pairs)
+
+
+def _more(options: Options) -> str:
+    """What to do for more characters, as the end of a message."""
+    return ". More: --evenness 1 --shapes 24" if options.evenness is None or options.shapes < 24 else ""
 
 
 def _compose_names(contents: Contents, names: PlanFile, composer: Composer, held_out: HeldOutCaptions) -> None:

@@ -15,7 +15,7 @@ from arrangements import Arrangement
 from svg_paths import Box, Stroke, sample
 
 _MAX_SOURCES = 32  # of a component that are weighed; evenly spaced over all it has
-_MAX_TRIES = 6  # pairs of sources, the best fitting first, whose distance is measured
+MAX_TRIES = 6  # pairs of sources, the best fitting first, whose distance is measured
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ def best_fit(
     `first` and `second` are every occurrence of the one component in its slot, and of the other. The arrangement says
     how near the strokes may come and how far a box may differ from its room.
     """
-    first, second = _evenly_spaced(first), _evenly_spaced(second)
-    misfit = _misfit(first, second)
-    for index in np.argsort(misfit, axis=None, kind="stable")[:_MAX_TRIES]:
+    first, second = weighed(first), weighed(second)
+    misfit = misfits(boxes_and_rooms(first), boxes_and_rooms(second))
+    for index in np.argsort(misfit, axis=None, kind="stable")[:MAX_TRIES]:
         row, column = divmod(int(index), len(second))
         if misfit[row, column] > arrangement.max_misfit:
             return None
@@ -62,16 +62,24 @@ def best_fit(
     return None
 
 
-def _evenly_spaced(components: list[PlacedComponent]) -> list[PlacedComponent]:
+def weighed(components: list[PlacedComponent]) -> list[PlacedComponent]:
+    """Of all occurrences of a component in its slot those that are weighed: at most 32, evenly spaced."""
     if len(components) <= _MAX_SOURCES:
         return components
     return [components[i * len(components) // _MAX_SOURCES] for i in range(_MAX_SOURCES)]
 
 
-def _misfit(first: list[PlacedComponent], second: list[PlacedComponent]) -> np.ndarray:
-    """How far boxes differ from the rooms that they would get: (first, second), KanjiVG units, mean over the sides."""
-    boxes_a, rooms_a = (np.array([getattr(component, name) for component in first]) for name in ("box", "room"))
-    boxes_b, rooms_b = (np.array([getattr(component, name) for component in second]) for name in ("box", "room"))
+def boxes_and_rooms(components: list[PlacedComponent]) -> np.ndarray:
+    """The box and the room of each component: (n, 2, 4), KanjiVG units."""
+    return np.array([(component.box, component.room) for component in components])
+
+
+def misfits(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """How far boxes differ from the rooms that they would get: (first, second), KanjiVG units, mean over the sides.
+
+    `first` and `second` are the boxes and rooms of components, (n, 2, 4).
+    """
+    boxes_a, rooms_a, boxes_b, rooms_b = first[:, 0], first[:, 1], second[:, 0], second[:, 1]
     return (
         np.abs(boxes_a[:, None] - rooms_b[None]).mean(axis=-1) + np.abs(boxes_b[None] - rooms_a[:, None]).mean(axis=-1)
     ) / 2

@@ -34,6 +34,12 @@ class Options:
     least_common: int = 0
     """compose only of components as common as this: uses in kanji, four times as many for one that itself is a kanji of
     primary school or newspapers, twice for another of everyday use; 3 leaves out those of one or two rare kanji"""
+    evenness: float | None = None
+    """show components by turns: 0 as often as they are common, 1 each as often as any other; by default half of them
+    are sampled by commonness and half evenly, and some 78,000 are all that there are"""
+    shapes: int = 1
+    """with --evenness: characters of the same two components in the same slots at most, 1 to 24, each in shapes of
+    other kanji, unlike those of the others"""
     seed: int = 0
     """of the composed characters"""
     names: Path | None = None
@@ -58,6 +64,9 @@ class Options:
             ("stroke_width", 0.5 <= self.stroke_width <= 12, "0.5 to 12 KanjiVG units"),
             ("compose", 0 <= self.compose <= 1_000_000, "0 to 1,000,000"),
             ("least_common", self.least_common >= 0, "0 or more"),
+            ("evenness", self.evenness is None or 0 <= self.evenness <= 1, "0 to 1"),
+            ("shapes", 1 <= self.shapes <= 24, "1 to 24"),
+            ("shapes", self.shapes == 1 or self.evenness is not None, "given with --evenness"),
             ("workers", self.workers >= 1, "1 or more"),
             ("limit", self.limit is None or self.limit >= 1, "1 or more"),
             ("output", bool(self.output.resolve().name), "a folder that can be made"),
@@ -76,6 +85,7 @@ class Options:
         if self.plans:
             return {key: ours[key] for key in ("language", "size", "stroke_width")} | {"plans_sha256": plans_sha256}
         decided = {key: ours[key] for key in ("language", "size", "stroke_width", "compose", "seed", "limit")}
-        # Not named at its default, so that a dataset made before there was this option is still up to date.
+        # Not named at their defaults, so that a dataset made before there were these options is still up to date.
         decided |= {"least_common": self.least_common} if self.least_common else {}
+        decided |= {"evenness": self.evenness, "shapes": self.shapes} if self.evenness is not None else {}
         return decided | ({"names_sha256": plans_sha256} if self.names else {})

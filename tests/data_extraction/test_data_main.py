@@ -150,6 +150,8 @@ def test_any_size_and_a_limit(tmp_path, source_flags):
 def test_a_set_made_before_there_was_least_common_is_still_up_to_date():
     assert "least_common" not in Options().manifest_options()
     assert Options(least_common=3).manifest_options() == Options().manifest_options() | {"least_common": 3}
+    assert not {"evenness", "shapes"} & Options().manifest_options().keys()
+    assert Options(evenness=1.0).manifest_options() == Options().manifest_options() | {"evenness": 1.0, "shapes": 1}
 
 
 def test_the_same_command_mends_an_emptied_picture_and_none_deletes_what_is_not_its_own(
@@ -208,6 +210,7 @@ def refused(*arguments, **settings):
 @pytest.mark.parametrize(
     ("flag", "value"),
     [("size", 0), ("size", 5000), ("stroke_width", 0), ("stroke_width", "nan"), ("compose", -1), ("least_common", -1),
+     ("evenness", 1.5), ("evenness", "nan"), ("shapes", 0), ("shapes", 25), ("shapes", 2),
      ("workers", 0), ("limit", 0), ("output", "/")],
 )  # fmt: skip
 def test_a_value_out_of_range_names_flag_and_range(source_flags, tmp_path, flag, value):

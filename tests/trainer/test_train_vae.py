@@ -1,5 +1,6 @@
 """The autoencoder of the embedded base: its size, its latents, its command, and that training can be broken off."""
 
+import json
 import shutil
 
 import numpy as np
@@ -11,14 +12,15 @@ from PIL import Image, ImageDraw
 import train_vae
 from common.checkpoints import CheckpointError
 from common.errors import DivergenceError
+from common.files import sha256
 from common.stop_signals import Stopped, StopSignals
 from dataset.rows import Row
 from models.tiny import new_unet, new_vae
 from trainer import autoencoder
-from trainer.autoencoder import VaeConfig, normalise_latents, reconstruction_error
+from trainer.autoencoder import VaeConfig, normalise_latents, reconstruction_errors
 from training_fixtures import save_dataset
 
-CONFIG = VaeConfig(steps=4, batch_size=2, crop=32, checkpointing_steps=2)
+CONFIG = VaeConfig(steps=4, batch_size=2, crop=32, line_art_fraction=0.5, checkpointing_steps=2)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def rows(tmp_path_factory) -> list[Row]:
         ink.line((20, 30 + 10 * number, 108, 30 + 10 * number), fill=0, width=3)
         ink.line((64, 10, 64 - 8 * number, 118), fill=0, width=3)
         picture.save(folder / f"{number}.png")
-        made.append(Row(folder / f"{number}.png", str(number), ("a",), {}))
+        made.append(Row(folder / f"{number}.png", sha256(folder / f"{number}.png"), ("a",), {}))
     return made
 
 
@@ -87,7 +89,7 @@ def test_training_broken_off_and_resumed_equals_one_that_was_not(rows, tmp_path,
     for name, weight in whole.state_dict().items():
         assert torch.equal(weight, resumed.state_dict()[name]), name
     assert any(not torch.equal(weight, other.state_dict()[name]) for name, weight in whole.state_dict().items())
-    assert reconstruction_error(whole, rows) == reconstruction_error(resumed, rows)
+    assert reconstruction_errors(whole, rows, 1) == reconstruction_errors(resumed, rows, 1)
 
 
 def test_other_settings_are_refused_rather_than_mixed(rows, tmp_path):
@@ -108,10 +110,13 @@ def test_the_command_writes_an_autoencoder_and_says_its_error_on_held_out_glyphs
     data = save_dataset(tmp_path / "data", count=4)
     shutil.copytree(data / "train", data / "test")
     arguments = ["--train_data_dir", str(data), "--output_dir", str(tmp_path / "run"), "--steps", "2",
-                 "--batch_size", "2", "--crop", "32"]
+                 "--batch_size", "2", "--crop", "32", "--line_art_measured", "1"]
     assert train_vae.main(arguments) == 0
     printed = capsys.readouterr().out
-    assert "over 4 held-out glyphs" in printed and str(tmp_path / "run" / "vae") in printed
+    assert "over held-out glyphs" in printed and "over line art, lines of 8 px" in printed
+    errors = json.loads((tmp_path / "run" / "reconstruction.json").read_text())
+    assert len(errors) == 12 and all(0.0 < error < 2.0 for error in errors.values())
+    assert str(tmp_path / "run" / "vae") in printed
     weights = tmp_path / "run" / "vae" / "diffusion_pytorch_model.safetensors"
     vae = AutoencoderKL.from_pretrained(weights.parent)
     assert (vae.config.in_channels, vae.config.latent_channels, vae.config.scaling_factor) == (1, 4, 1.0)
@@ -128,3 +133,27 @@ def test_the_command_refuses_a_crop_that_is_larger_than_a_glyph(capsys):
     with pytest.raises(SystemExit):
         train_vae.main(["--crop", "136"])
     assert "--crop 136: must be" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.3, 1.0])
+def test_of_what_is_seen_the_fraction_asked_for_is_line_art_and_none_of_it_twice(fraction):
+    config = VaeConfig(batch_size=8, line_art_fraction=fraction)
+    indices = [index for step in range(50) for index in autoencoder._line_art_indices(config, step)]
+    assert indices == list(range(round(50 * 8 * fraction)))
+
+
+def test_crops_of_line_art_stand_beside_those_of_glyphs(glyphs):
+    white = torch.full_like(glyphs, 255)
+    crops = autoencoder._crops(white, VaeConfig(batch_size=32, line_art_fraction=0.25), seed=0, step=3)
+    assert crops.shape == (32, 1, 64, 64)
+    assert (crops[:8] < 1.0).any(), "eight are of line art"
+    assert (crops[8:] == 1.0).all(), "all others are of glyphs, which are white here"
+    assert autoencoder._crops(white, VaeConfig(line_art_fraction=0.0), seed=0, step=3).min() == 1.0
+
+
+def test_glyphs_are_seen_as_before_where_no_line_art_is(glyphs):
+    """A glyph's place in a batch and its crop do not depend on how much line art there is."""
+    alone = autoencoder._crops(glyphs, VaeConfig(line_art_fraction=0.0), seed=0, step=0)
+    beside = autoencoder._crops(glyphs, VaeConfig(line_art_fraction=0.25), seed=0, step=0)
+    assert torch.equal(alone[8:], beside[8:])
+    assert not torch.equal(alone[:8], beside[:8])

@@ -122,7 +122,7 @@ def small(name: str, inputs: Path, output: Path) -> list[str]:
         "export": [base, "--output", str(output)],
         "generate": ["moon", "--model", base, "--steps", "1", "--output", str(output), *device],
         "train_text_to_image": [*data, *run, *trained],
-        "train_vae": [*data, *run, "--steps", "1", "--batch_size", "2"],
+        "train_vae": [*data, *run, "--steps", "1", "--batch_size", "2", "--line_art_measured", "1"],
     }[name]
 
 

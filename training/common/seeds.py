@@ -25,6 +25,8 @@ class Purpose(IntEnum):
     GLYPH_DISTORTIONS = 101
     GLYPH_BREAKING = 102
     CALIBRATION = 103
+    LINE_ART = 200  # the autoencoder's
+    HELD_OUT_LINE_ART = 201
 
 
 def generator(seed: int, step: int, purpose: Purpose, part: int = 0) -> torch.Generator:

@@ -2,11 +2,13 @@
 
 Small because a glyph is simple: 2.6 M parameters draw it back with an L1 of about 0.006 on [-1, 1], to the eye the
 same. Trained on 64 px crops of whole glyphs (the network is convolutional but for one attention block in the middle,
-and carries over to the whole picture); nothing is flipped.
+and carries over to the whole picture); nothing is flipped. Beside glyphs, which have one pen, it sees line art of many
+(line_art.py), so that other clean drawings can be fine-tuned with it.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,7 +23,7 @@ from tqdm import tqdm
 from common import checkpoints
 from common.device import autocast
 from common.errors import DivergenceError
-from common.files import appearing
+from common.files import appearing, write_text
 from common.quiet import known_noise_off
 from common.schedules import cosine, warm_up
 from common.seeds import Purpose, generator
@@ -31,6 +33,7 @@ from dataset.captioned_folder import read_dataset
 from dataset.images import load_image
 from dataset.rows import Row
 from models.tiny import RESOLUTION, new_vae
+from trainer import line_art
 
 with known_noise_off():
     from diffusers import AutoencoderKL
@@ -50,6 +53,10 @@ class VaeConfig:
     """Peak; 100 steps of warm-up, then a cosine to zero."""
     kl_weight: float = setting(3e-4, at_least=0)
     """Weight of the mean KL divergence a latent, in nats, beside the mean L1 a pixel."""
+    line_art_fraction: float = setting(0.4, at_least=0, at_most=1)
+    """Of the crops, those of line art drawn by us: pens of 1 to 8 px, filled shapes, dots; 0: glyphs alone."""
+    line_art_measured: int = setting(16, at_least=0, may_differ=True)
+    """Pictures of line art of each kind on which the error is measured at the end; 0: not measured."""
     checkpointing_steps: int = setting(500, at_least=1, may_differ=True)
     """Updates between checkpoints."""
 
@@ -88,15 +95,17 @@ def write_vae(config: TrainVaeConfig, stop: StopSignals) -> Path:
 
 
 def train_on_folder(folder: Path, run_dir: Path, config: VaeConfig, seed: int, stop: StopSignals) -> AutoencoderKL:
-    """Train (or resume training) on a dataset folder's train split; prints the error on its test split.
+    """Train (or resume training) on a dataset folder's train split; prints what it makes of what it never saw.
 
-    Raises DatasetError, CheckpointError where `run_dir` is that of other settings, and what train_vae raises.
+    RUN_DIR/reconstruction.json keeps those figures. Raises DatasetError, CheckpointError where `run_dir` is that of
+    other settings, and what train_vae raises.
     """
     vae = train_vae(read_dataset(folder), run_dir, config, seed, stop)
-    if (folder / "test").is_dir():
-        held_out = read_dataset(folder, "test")
-        print(f"autoencoder: mean absolute error {reconstruction_error(vae, held_out):.4f} on [-1, 1] over "
-              f"{len(held_out)} held-out glyphs")
+    held_out = read_dataset(folder, "test") if (folder / "test").is_dir() else ()
+    errors = reconstruction_errors(vae, held_out, config.line_art_measured)
+    for name, error in errors.items():
+        print(f"autoencoder: mean absolute error {error:.4f} on [-1, 1] over {name}")
+    write_text(run_dir / "reconstruction.json", json.dumps(errors, indent=1) + "\n")
     return vae
 
 
@@ -131,10 +140,18 @@ def train_vae(rows: Sequence[Row], run_dir: Path, config: VaeConfig, seed: int, 
     return vae
 
 
-def reconstruction_error(vae: AutoencoderKL, rows: Sequence[Row], batch_size: int = 16) -> float:
-    """Mean absolute difference on [-1, 1] between whole glyphs and their way through the autoencoder (its mean)."""
+def reconstruction_errors(vae: AutoencoderKL, held_out: Sequence[Row], line_art_count: int) -> dict[str, float]:
+    """Mean absolute error on [-1, 1], by what it is measured on: held-out glyphs, and each group of line art."""
+    errors = {"held-out glyphs": reconstruction_error(vae, _read_glyphs(held_out))} if held_out else {}
+    if line_art_count:
+        for name, pictures in line_art.held_out_pictures(line_art_count):
+            errors[f"line art, {name}"] = reconstruction_error(vae, torch.from_numpy(pictures)[:, None])
+    return errors
+
+
+def reconstruction_error(vae: AutoencoderKL, glyphs: torch.Tensor, batch_size: int = 16) -> float:
+    """Mean absolute difference on [-1, 1] between whole glyphs, uint8 (N, 1, H, W), and the autoencoder's mean."""
     total = 0.0
-    glyphs = _read_glyphs(rows)
     for start in range(0, len(glyphs), batch_size):
         batch = _to_unit(glyphs[start:start + batch_size])
         with torch.no_grad():
@@ -167,13 +184,21 @@ def _losses(vae: AutoencoderKL, crops: torch.Tensor, rng: torch.Generator) -> tu
 
 
 def _crops(glyphs: torch.Tensor, config: VaeConfig, seed: int, step: int) -> torch.Tensor:
-    """Random crops (B, 1, crop, crop) in [-1, 1] of random glyphs, drawn from (seed, step)."""
+    """Random crops (B, 1, crop, crop) in [-1, 1], drawn from (seed, step): first of new line art, then of glyphs."""
     rng = generator(seed, step, Purpose.ROWS)
     indices = torch.randint(len(glyphs), (config.batch_size,), generator=rng).tolist()
     corners = torch.randint(RESOLUTION - config.crop + 1, (config.batch_size, 2), generator=rng).tolist()
+    art = [torch.from_numpy(line_art.training_picture(seed, index))[None] for index in _line_art_indices(config, step)]
+    pictures = [*art, *(glyphs[i] for i in indices[len(art):])]
     size = config.crop
-    return _to_unit(torch.stack([glyphs[i, :, y:y + size, x:x + size]
-                                 for i, (y, x) in zip(indices, corners, strict=True)]))
+    return _to_unit(torch.stack([picture[:, y:y + size, x:x + size]
+                                 for picture, (y, x) in zip(pictures, corners, strict=True)]))
+
+
+def _line_art_indices(config: VaeConfig, step: int) -> range:
+    """The pictures of line art of a step: none is seen twice, and over all steps they are the fraction asked for."""
+    begin, end = (int(seen * config.batch_size * config.line_art_fraction) for seen in (step, step + 1))
+    return range(begin, end)
 
 
 def _read_glyphs(rows: Sequence[Row]) -> torch.Tensor:
