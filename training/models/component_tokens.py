@@ -23,8 +23,7 @@ from models.hub import ModelError
 
 with known_noise_off():
     from diffusers import StableDiffusionPipeline
-    from tokenizers import AddedToken
-    from transformers import PreTrainedTokenizerBase
+    from transformers import AddedToken, PreTrainedTokenizerBase
 
 TABLE = "component_tokens.json"  # beside the weights of a folder without a text encoder
 NAMES = "component_names"  # the entry of tokenizer_config.json; diffusers and transformers keep what they do not know
