@@ -39,7 +39,7 @@ def test_the_plan_of_an_existing_kanji_stays_first() -> None:
 
 def test_a_table_comes_back_as_it_was_and_a_broken_one_is_named(tmp_path: Path) -> None:
     assert DrawnComponents.of_model(str(tmp_path)) is None
-    DRAWN.save(tmp_path)
+    DRAWN.save(str(tmp_path))
     assert DrawnComponents.of_model(str(tmp_path)) == DRAWN
     (tmp_path / TABLE).write_text('{"口": 3}')
     with pytest.raises(UserError, match=r"drawn_components.json.*measure_components"):

@@ -17,7 +17,7 @@ import train_text_to_image
 from common.settings import as_json
 from trainer.config import TrainConfig
 from trainer.presets import parse_train_config
-from training_fixtures import command_line, forked, save_base, save_dataset, small_config
+from training_fixtures import command_line, forked, small_config
 
 FLAGS = [field.name for field in fields(TrainConfig)]
 HARMLESS = {field.name: field for field in fields(TrainConfig) if field.name not in {
@@ -71,14 +71,6 @@ def flags(draw: st.DrawFn) -> list[str]:
         else:
             found += [f"--{name}", draw(values(hints[name]))]
     return found
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("any")
-    save_base(folder / "base")
-    save_dataset(folder / "data")
-    return folder
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)

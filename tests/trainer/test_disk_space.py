@@ -16,17 +16,9 @@ from models.pipelines import load_pipeline
 from trainer import disk_space
 from trainer.config import TrainConfig
 from trainer.disk_space import DiskSpaceError, Need, check_room, checkpoint_bytes, results_of
-from training_fixtures import run_main, save_base, save_dataset, small_config
+from training_fixtures import run_main, small_config
 
 Usage = namedtuple("Usage", "total used free")
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("disk")
-    save_base(folder / "base")
-    save_dataset(folder / "data")
-    return folder
 
 
 def config_of(bench: Path, output: Path, **changes) -> TrainConfig:

@@ -14,7 +14,7 @@ import pytest
 
 from trainer.config import TrainConfig
 from trainer.loop import TrainingRun
-from training_fixtures import metrics, run_main, same_tensors, save_base, save_dataset, small_config
+from training_fixtures import metrics, run_main, same_tensors, small_config
 
 STEPS, KILLS = 24, (7, 10, 17)
 VARIANTS = {
@@ -25,14 +25,6 @@ VARIANTS = {
     "muon": {"optimizer": "muon"},
     "bf16, noise offset, constant rate": {"mixed_precision": "bf16", "noise_offset": 0.1, "lr_scheduler": "constant"},
 }
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("exact")
-    save_base(folder / "base")
-    save_dataset(folder / "data")
-    return folder
 
 
 def config_of(bench: Path, output: Path, **changes) -> TrainConfig:

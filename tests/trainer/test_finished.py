@@ -55,6 +55,13 @@ def test_what_is_as_it_was_is_complete_and_not_written_again(finished: Path) -> 
     assert (finished / "run/pipeline/README.md").read_text() == "# My own words\n", "a card may be edited"
 
 
+def test_measuring_what_the_base_draws_well_does_not_change_the_run(finished: Path) -> None:
+    (finished / "base/drawn_components.json").write_text("{}")
+    ended = again(finished)
+    assert ended.status == 0
+    assert "run is complete" in ended.output
+
+
 @pytest.mark.parametrize("spoil", [
     lambda folder: rewritten(folder / "data/train/metadata.jsonl", '"moon"', '"sun"'),
     lambda folder: shutil.copy(folder / "data/train/00001.png", folder / "data/train/00002.png"),

@@ -21,17 +21,9 @@ from trainer.config import TrainConfig
 from trainer.losses import DiffusionTerm
 from trainer.run_folder import RunFolder
 from trainer.train_state import TrainState
-from training_fixtures import batch_of, run_main, save_base, save_dataset, small_config
+from training_fixtures import batch_of, run_main, small_config
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("gpu")
-    save_base(folder / "base")
-    save_dataset(folder / "data")
-    return folder
 
 
 def config_of(bench: Path, output: Path, **changes) -> TrainConfig:

@@ -26,20 +26,11 @@ from training_fixtures import (
     run_main,
     run_processes,
     same_tensors,
-    save_base,
     save_dataset,
     small_config,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("processes")
-    save_base(folder / "base")
-    save_dataset(folder / "data")
-    return folder
 
 
 def config_of(bench: Path, output: Path, **changes) -> TrainConfig:

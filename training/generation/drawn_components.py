@@ -13,7 +13,7 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.files import write_text
-from common.paths import TINY_DIR
+from common.paths import model_dir
 from planner.plan import Plan
 
 TABLE = "drawn_components.json"
@@ -39,11 +39,12 @@ class DrawnComponents:
             probability *= self.probability(one.form)
         return probability
 
-    def save(self, folder: Path) -> Path:
-        """Write the table into a model's folder; returns its path."""
+    def save(self, model: str) -> Path:
+        """Write the table of a model, where `of_model` finds it; returns its path."""
         content = {form: [self.found.get(form, 0), asked] for form, asked in sorted(self.asked.items())}
-        write_text(folder / TABLE, json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n")
-        return folder / TABLE
+        path = model_dir(model) / TABLE
+        write_text(path, json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n")
+        return path
 
     @classmethod
     def of_model(cls, model: str) -> DrawnComponents | None:
@@ -51,7 +52,7 @@ class DrawnComponents:
 
         Raises UserError where the table is not whole.
         """
-        path = (TINY_DIR if model == "tiny" else Path(model)) / TABLE
+        path = model_dir(model) / TABLE
         if not path.is_file():
             return None
         try:

@@ -55,9 +55,8 @@ def redraw_command(request: ImageRequest, settings: SamplingSettings) -> str:
     """The command that draws an image again, with the flags that differ from generate.py's defaults.
 
     A plan is named by its components' forms, so that it stays the same under another planner and where two share a
-    name, as 言 and 曰 do ("say"); words that were drawn as
-    they are want none. The device is left out, which changes an image by no more than a rounding; of a model's folder
-    on this machine only the last part is told.
+    name, as 言 and 曰 do ("say"); words that were drawn as they are want none. The device is left out, which changes an
+    image by no more than a rounding; of a model's folder on this machine only the last part is told.
     """
     values = {field.name: getattr(settings, field.name) for field in fields(SamplingSettings)
               if not field.metadata.get(MAY_DIFFER)}

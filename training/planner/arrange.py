@@ -71,12 +71,12 @@ class PairTable:
         for place in {pair, pair[::-1]}:
             self.worth[place] += worth
 
-    def best(self, scores: torch.Tensor, candidates: int = CANDIDATES) -> tuple[torch.Tensor, torch.Tensor]:
+    def best(self, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The pairs of the best components of scores (B, N), the best first: worths and indices, (B, P) and (B, P, 2).
 
         P is the number of pairs of CANDIDATES components; pairs that are not to be planned come last, worth -inf.
         """
-        values, indices = scores.topk(min(candidates, scores.shape[1]), dim=1)
+        values, indices = scores.topk(min(CANDIDATES, scores.shape[1]), dim=1)
         first, second = torch.triu_indices(values.shape[1], values.shape[1], 1)
         pairs = torch.stack([indices[:, first], indices[:, second]], dim=-1)
         worth = values[:, first] + values[:, second] + self.worth[pairs[..., 0], pairs[..., 1]]

@@ -10,7 +10,6 @@ import torch
 from tqdm import tqdm
 
 from common.device import choose_device
-from common.paths import TINY_DIR
 from common.seeds import Purpose, generator
 from common.settings import setting
 from common.stop_signals import StopSignals
@@ -57,7 +56,7 @@ def measure_components(config: ComponentTableConfig, stop: StopSignals) -> Path:
             asked.update(one.form for one in request.plan.components)
             found.update(one.form for one in found_components(request.plan, reading))
         stop.check()
-    return DrawnComponents(asked, found).save(TINY_DIR if config.model == "tiny" else Path(config.model))
+    return DrawnComponents(asked, found).save(config.model)
 
 
 def pair_requests(planner: Planner, forbidden: frozenset[str], images: int, seed: int) -> list[ImageRequest]:

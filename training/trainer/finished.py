@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from common.files import sha256, write_text
-from common.paths import TINY_DIR
+from common.paths import model_dir
 from common.settings import differences, with_current_names
 from dataset.captioned_folder import IMAGE_SUFFIXES
+from generation.drawn_components import TABLE
 from trainer.config import TrainConfig, result_settings
 
 FINISHED, PIPELINE = "finished.json", "pipeline"
@@ -52,8 +53,8 @@ def input_digests(config: TrainConfig) -> dict[str, str]:
 
     It is one of bytes, not of what the rows say, which takes reading them.
     """
-    base = TINY_DIR if config.pretrained_model_name_or_path == "tiny" else Path(config.pretrained_model_name_or_path)
-    read = {"pretrained_model_name_or_path": [base], "train_data_dir": [_split(config.train_data_dir)],
+    read = {"pretrained_model_name_or_path": [model_dir(config.pretrained_model_name_or_path)],
+            "train_data_dir": [_split(config.train_data_dir)],
             "extra_data_dir": [_split(folder) for folder in config.extra_data_dir],
             "held_out_prompts": [config.held_out_prompts], "reward_model": [config.reward_model]}
     return {name: _digest_of(paths) for name, paths in read.items()
@@ -91,11 +92,14 @@ def _digest_of(paths: list[Path]) -> str:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    """The files that a run may read of a folder, or the input itself where it is a file; hidden ones are not read."""
+    """The files that a run may read of a folder, or the input itself where it is a file; hidden ones are not read.
+
+    A base's table of drawn components is generate.py's, and may be measured anew.
+    """
     if root.is_file():
         return iter([root])
     return (file for file in sorted(root.rglob("*")) if file.suffix.lower() in _INPUT_SUFFIXES
-            and not file.name.startswith(".") and file.is_file())
+            and not file.name.startswith(".") and file.name != TABLE and file.is_file())
 
 
 def _split(folder: Path) -> Path:

@@ -16,7 +16,7 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from common.paths import TINY_DIR
+from common.paths import model_dir
 from generation.sampling import GUIDED_FRACTION
 from trainer.config import TrainConfig, public_settings
 
@@ -134,7 +134,7 @@ def _copy_text(model: str, output: Path, guidance_scale: float, title: str, what
 
 def _own_card_data(model: str) -> ModelCardData:
     """What a model's own card says of it; of a model without one, the licence where it is known."""
-    folder = TINY_DIR if model == "tiny" else Path(model)
+    folder = model_dir(model)
     for card in (folder / "pipeline" / "README.md", folder / "README.md"):
         if card.is_file():
             return ModelCard.load(card).data
