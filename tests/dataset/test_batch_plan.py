@@ -11,6 +11,7 @@ import torch
 
 from dataset import batch_plan as batch_plan_module
 from dataset.batch_plan import StepPlan, epoch_order
+from dataset.rows import component_names
 from dataset.sampling_weights import timestep_weights
 from plan_fixtures import batch_plan, rows
 
@@ -158,6 +159,11 @@ def test_a_fraction_of_rows_with_named_components_goes_by_these_alone_or_behind_
     assert rows(1, components=[{"element": "⿱日隹", "meaning": "dusk"}])[0].component_captions == ()
     assert several[21].component_captions == ("water 水, horse 馬",), "whose words are these"
     assert several[41].component_captions == several[61].component_captions == ()
+    standing = [{**one, "position": slot} for one, slot in zip(components, ("left", "right"), strict=True)]
+    said = [row.component_captions[0] for row in rows(80, kind="composed", components=standing)]
+    assert set(said) == {"water 水, horse 馬", "⿰ water 水, horse 馬"}
+    assert said.count("water 水, horse 馬") == pytest.approx(20, abs=12)
+    assert component_names(rows(80, components=standing)) == {"⿰": "left right", "水": "water", "馬": "horse"}
     plan, plain = (batch_plan(several, size=800, component_caption_fraction=fraction) for fraction in (0.6, 0.0))
     first = torch.tensor([len(row.captions + row.component_names) for row in several])
     counts = torch.zeros(2, 3)  # of real and composed rows: by words, by components, by both

@@ -6,12 +6,19 @@ import re
 from collections.abc import Iterable
 
 
-def components_caption(components: Iterable[tuple[str, str]]) -> str:
+# How two components stand, by KanjiVG's position of the first: Unicode's ideographic description characters, and what
+# a text encoder may take them to mean.
+LAYOUTS = {"left": "⿰", "top": "⿱", "tare": "⿸", "nyo": "⿺", "kamae": "⿴"}
+LAYOUT_NAMES = {"⿰": "left right", "⿱": "above below", "⿸": "hanging", "⿺": "sweeping", "⿴": "around inside"}
+
+
+def components_caption(components: Iterable[tuple[str, str]], layout: str = "") -> str:
     """Names and meaning forms of components, in the order of their slots, for a model that has tokens of them.
 
-    As in "boat 舟, water 水". What stands where is said by the order alone, as in captions of names.
+    As in "boat 舟, water 水" or, with one of LAYOUTS in front, "⿰ boat 舟, water 水": without it what stands where is
+    said by the order alone, as in captions of names.
     """
-    return ", ".join(f"{name} {form}" for name, form in components)
+    return f"{layout} ".lstrip() + ", ".join(f"{name} {form}" for name, form in components)
 
 
 def with_components(caption: str, components: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from common.characters import is_character
 from common.errors import UserError
-from dataset.captions import components_caption, with_components
+from dataset.captions import LAYOUT_NAMES, LAYOUTS, components_caption, with_components
 
 COMPOSED_KINDS = ("composed", "named")  # named: composed for a word, which is a caption of it too
 SAMPLED, NEGATIVE = "sampled", "negative"  # the kinds of a model's own samples: to learn from, and negative ones
@@ -22,6 +22,7 @@ SLOT_WORDS = {
     "whole": "whole", "tare": "hanging", "tarec": "under it", "nyo": "sweeping", "nyoc": "above it",
     "kamae": "around", "kamaec": "inside",
 }  # fmt: skip
+UNSAID_LAYOUT = 4  # of so many rows one says nothing of its layout, so that it can be left out of a prompt as well
 EXACT_FLOATS = 2**53  # below it a float says a whole number exactly
 EARLIER_KINDS = {"drawn": SAMPLED, "rejected": NEGATIVE}  # older sets'; their metadata are hashed as they are
 
@@ -98,14 +99,22 @@ class Row:
         return found if all(name and is_character(form) for name, form in found) else ()
 
     @property
+    def layout(self) -> str:
+        """How its two components stand, one of LAYOUTS; "" of another number of them, or where they stand otherwise."""
+        components = self.metadata.get("components") or ()
+        return LAYOUTS.get(components[0].get("position") or "", "") if len(components) == 2 else ""
+
+    @property
     def component_captions(self) -> tuple[str, ...]:
         """Its captions in components: by these alone, then behind each caption in words; none where they lack names.
 
-        Of a composed character the first alone: its words are the components' names, and nothing else.
+        Of a composed character the first alone: its words are the components' names, and nothing else. Three of four
+        rows, by a hash, say the layout too.
         """
         if not self.named_components:
             return ()
-        components = components_caption(self.named_components)
+        says_layout = int(self.sha256[:8], 16) % UNSAID_LAYOUT > 0
+        components = components_caption(self.named_components, self.layout if says_layout else "")
         words = () if self.kind == "composed" else self.captions
         return (components, *(with_components(caption, components) for caption in words))
 
@@ -125,10 +134,14 @@ def form_of(component: Mapping[str, str]) -> str:
 
 
 def component_names(rows: Iterable[Row]) -> dict[str, str]:
-    """The meaning forms that captions in components have, in code point order, each with its commonest name there."""
+    """What captions in components are written with, in code point order, each with its commonest name there.
+
+    That is the meaning forms and, where there are any, the layouts.
+    """
     counts: dict[str, Counter[str]] = {}
     for row in rows:
-        for name, form in row.named_components:
+        named = row.named_components
+        for name, form in [*named, *([(LAYOUT_NAMES[row.layout], row.layout)] if named and row.layout else [])]:
             counts.setdefault(form, Counter())[name] += 1
     return {form: counts[form].most_common(1)[0][0] for form in sorted(counts)}
 
