@@ -192,7 +192,7 @@ def test_the_best_is_chosen_among_the_candidates_of_generate_py(kanji, base, tmp
     wild, planned_wild, best, planned_best = asked
     assert wild == [("Ferrari", seed) for seed in (5, 6, 7, 8)]
     assert best == [("Ferrari", request.candidate(number).seed) for number in range(8)]
-    config = GenerateConfig(prompts=("Ferrari",), plan="on")
+    config = GenerateConfig(prompts=("Ferrari",), plan="on", model=str(base))
     (request,) = planning.plan_requests(read_requests(config), Planner.load(planner, None), config)
     candidates = [request.candidate(number).prompt for number in range(8)]
     assert [prompt for prompt, _ in planned_wild] == candidates[:1] * 4 and candidates[0] != "Ferrari"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-
 # How two components stand, by KanjiVG's position of the first: Unicode's ideographic description characters, and what
 # a text encoder may take them to mean.
 LAYOUTS = {"left": "⿰", "top": "⿱", "tare": "⿸", "nyo": "⿺", "kamae": "⿴"}

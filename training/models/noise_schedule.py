@@ -57,7 +57,7 @@ class NoiseSchedule:
     def min_snr_weights(self, timesteps: torch.Tensor, gamma: float) -> torch.Tensor:
         """Min-SNR-gamma weights (arXiv 2303.09556, section 3.4): min(SNR, gamma) over SNR, or over SNR + 1 for v."""
         snr = compute_snr(self._ddpm, timesteps)
-        clipped = snr.clamp_max(gamma)
+        clipped = snr.clamp_max(min(gamma, torch.finfo(snr.dtype).max))
         if self.predicts_v:
             return clipped / (snr + 1.0)
         return torch.where(snr > 0, clipped / snr.clamp_min(1e-12), 1.0)
