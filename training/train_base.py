@@ -1,10 +1,14 @@
-"""Train the embedded base from scratch: a small autoencoder, then a small UNet over MiniLM's token states.
+"""Train the embedded base from scratch: a small autoencoder, then a small UNet over MiniLM's token states, in phases.
 
     python training/train_base.py --train_data_dir data/kanji --output_dir runs/tiny-base
 
-Both stages resume where they stopped. The result, `<output_dir>/tiny/` (vae/, unet/, scheduler/, README.md in fp16), is
-what training/tiny ships; copy it there to ship it. The UNet is trained by the same trainer as any other base: its
-settings are flags with the prefix `unet.`, the autoencoder's have `vae.`.
+    python dataExtraction/main.py --compose 120000 --evenness 0.5 --shapes 2 --least_common 3 --names --output data/kanji120
+    python training/train_base.py --train_data_dir data/kanji120 --start_from tiny     # the last phases, from given weights
+
+Every stage resumes where it stopped, and one that is complete is not run again. The result, `<output_dir>/tiny/` (vae/,
+unet/, scheduler/, README.md in fp16), is what training/tiny ships; copy it there to ship it. The UNet is trained by the
+same trainer as any other base: the settings of its phases are flags with the prefixes `words.`, `components.` and
+`reward.`, the autoencoder's have `vae.`, the reward model's `reward_model.`.
 """
 
 from __future__ import annotations
@@ -21,16 +25,15 @@ from collections.abc import Sequence
 
 from common.command_line import parse, run
 from common.stop_signals import StopSignals
-from trainer.base_recipe import BaseConfig, autoencoder_stage, export, unet_stage
+from trainer.base_recipe import BaseConfig, train_base
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train both stages and export the result; returns the exit status."""
+    """Train all stages and export the result; returns the exit status."""
     config = parse(BaseConfig, arguments, __doc__, program="train_base.py")
 
     def work(stop: StopSignals) -> None:
-        base = autoencoder_stage(config, stop)
-        export(unet_stage(config, base, stop), config)
+        train_base(config, stop)
 
     return run(work, when_stopped="the same command resumes from the last checkpoint")
 

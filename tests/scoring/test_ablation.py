@@ -112,7 +112,7 @@ def test_each_arm_differs_from_the_one_before_in_what_it_says_and_nothing_else()
                        {"stroke_tag_fraction", "frequent_kanji_weight"}]
     first, *_, last = arms
     assert (first["composed_fraction"], first["stroke_tag_fraction"], first["frequent_kanji_weight"]) == (0.0, 0.0, 1.0)
-    recipe = as_json(ablation.BaseConfig().unet)
+    recipe = as_json(ablation.BaseConfig().words)
     assert all(last[name] == recipe[name]
                for name in ("composed_fraction", "stroke_tag_fraction", "frequent_kanji_weight"))
 

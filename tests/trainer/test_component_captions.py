@@ -71,7 +71,8 @@ def test_its_pipeline_is_plain_diffusers_that_tells_components_of_one_name_apart
     assert tokens[3] == "言" and tokens[-1] == "二" and distance > 1.0 and shape == [32, 32, 3]
     assert "boat 舟, water 水" in (pipeline / "README.md").read_text(encoding="utf8")
     loaded = load_pipeline(str(pipeline))
-    assert component_names(loaded.tokenizer) == {"二": "two", "十": "ten", "曰": "say", "言": "say"}
+    assert component_names(loaded.tokenizer) == {
+        "⿰": "left right", "⿱": "above below", "二": "two", "十": "ten", "曰": "say", "言": "say"}
 
     # Trained further, with such captions or without, it keeps them; and it is the run's own encoder, not another's.
     further = config_of(bench, tmp_path / "further", pretrained_model_name_or_path=str(pipeline), max_train_steps=1,
@@ -115,5 +116,5 @@ def test_a_set_without_components_is_refused_with_the_way_out(base: Path, tmp_pa
 def test_the_embedded_base_is_shipped_with_a_table_of_its_tokens(bench: Path, tmp_path: Path) -> None:
     config = config_of(bench, tmp_path / "run", max_train_steps=1)
     assert run_main(config, tmp_path / "log").status == 0
-    tiny = base_recipe.export(tmp_path / "run" / "pipeline", BaseConfig(output_dir=tmp_path, unet=config))
-    assert json.loads((tiny / TABLE).read_text(encoding="utf8")).keys() == {"二", "十", "曰", "言"}
+    tiny = base_recipe.export(tmp_path / "run" / "pipeline", BaseConfig(output_dir=tmp_path))
+    assert json.loads((tiny / TABLE).read_text(encoding="utf8")).keys() == set("⿰⿱二十曰言")

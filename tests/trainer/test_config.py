@@ -144,8 +144,8 @@ def test_a_flag_of_an_older_version_is_refused_in_one_line_with_its_new_name(
 def test_an_older_flag_of_a_stage_is_refused_with_the_stage_before_the_new_name(
         capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
-        command_line_parse(BaseConfig, ["--unet.composed_share", "0.5"], None)
-    assert "--unet.composed_share is called --unet.composed_fraction now" in capsys.readouterr().err
+        command_line_parse(BaseConfig, ["--words.composed_share", "0.5"], None)
+    assert "--words.composed_share is called --words.composed_fraction now" in capsys.readouterr().err
 
 
 def test_a_card_may_tell_no_path_of_this_machine() -> None:

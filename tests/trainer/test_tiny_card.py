@@ -23,7 +23,7 @@ from recogniser.training import RecogniserConfig
 from scoring.config import EvaluateConfig
 from scoring.self_training import SelfTrainingConfig
 from snippet_fixtures import images_of, python_blocks, shell_blocks
-from trainer.base_recipe import BaseConfig
+from trainer.base_recipe import BaseConfig, phases
 from trainer.config import TrainConfig
 from trainer.export import AverageConfig, ExportConfig
 from trainer.model_card import base_text
@@ -66,20 +66,20 @@ def test_its_command_and_its_snippets_run_as_they_stand_and_draw_what_generate_d
 
 def test_train_base_writes_a_card_of_the_same_form() -> None:
     shipped = CARD.read_text(encoding="utf8")
-    settings = replace(BaseConfig().unet, max_train_steps=1234)
-    written = base_text(settings)
+    config = BaseConfig(words=replace(BaseConfig().words, max_train_steps=1234))
+    written = base_text(phases(config))
     headings = [re.findall(r"^#+ .*$", card, re.MULTILINE) for card in (shipped, written)]
     assert headings[0] == headings[1]
     assert python_blocks(shipped) == python_blocks(written)
     assert ModelCard(shipped).data.to_dict() == ModelCard(written).data.to_dict()
     for source in ("KanjiVG", "KANJIDIC2", "Apache License 2.0", "CC BY-SA 3.0", "CC BY-SA 4.0", "train_base.py"):
         assert source in shipped and source in written
-    assert "1234 updates" in written
+    assert "| words | 1234 × 64 |" in written
 
 
 @pytest.mark.parametrize("page", [CARD, LOG, None])
 def test_the_commands_that_are_named_have_flags_that_are_there(page: Path | None) -> None:
-    found = commands(base_text(BaseConfig().unet) if page is None else page.read_text(encoding="utf8"))
+    found = commands(base_text(phases(BaseConfig())) if page is None else page.read_text(encoding="utf8"))
     ours = [command for command in found if command[1].startswith("training/")]
     assert len(ours) >= 3
     assert {tuple(command[:2]): unknown for command in ours if (unknown := unknown_flags(command))} == {}

@@ -17,6 +17,7 @@ _KNOWN_NOISE = (
     "You have disabled the safety checker",
     "`torch_dtype` is deprecated",
     "that should be kept in float32: []",  # an empty list is nothing to warn of
+    "part of your input was truncated",  # said of a whole batch, padding included, for each of a set's captions
 )
 
 

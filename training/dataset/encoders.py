@@ -33,6 +33,7 @@ with known_noise_off():
 IMAGE_BATCH = 32  # pictures encoded at once, of 128 px and less
 IMAGE_BATCH_PIXELS = IMAGE_BATCH * 128**2  # of larger ones fewer: 2 of 512 px
 CAPTION_BATCH = 32  # captions encoded at once
+WRITE_BYTES = 2**24  # of records that are kept back until they are written: each time waits for the disk twice
 STORE_VERSION = 2  # to be raised where a key's record changes: pictures read another way, batches of another size
 
 
@@ -99,7 +100,8 @@ def fill_captions(store: RecordStore, pipeline: StableDiffusionPipeline, caption
     def encode(keys: Sequence[str]) -> torch.Tensor:
         return encode_prompts(pipeline, [by_key[key] for key in keys], settings.device)
 
-    _fill(store, list(by_key), CAPTION_BATCH, "encoding captions", pipeline.text_encoder, encode, settings)
+    with known_noise_off():
+        _fill(store, list(by_key), CAPTION_BATCH, "encoding captions", pipeline.text_encoder, encode, settings)
 
 
 def caption_key(caption: str) -> str:
@@ -118,7 +120,7 @@ def _tokenizer_rules(tokenizer: PreTrainedTokenizerBase) -> str:
 @torch.no_grad()
 def _fill(store: RecordStore, keys: Sequence[str], batch_size: int, title: str, encoder: torch.nn.Module,
           encode: Callable[[Sequence[str]], torch.Tensor], settings: EncodingSettings) -> None:
-    """Encode the keys that are missing, in batches, with a progress bar; a kill loses one batch at most.
+    """Encode the keys that are missing, in batches, with a progress bar; a kill loses WRITE_BYTES of records at most.
 
     Records that are damaged are said and encoded anew. The last batch is filled up with its last key.
     """
@@ -130,11 +132,15 @@ def _fill(store: RecordStore, keys: Sequence[str], batch_size: int, title: str, 
         return
     encoder.to(settings.device).eval()
     with _one_arithmetic(settings), tqdm(total=len(missing), desc=title, unit="row") as bar:
+        pending, encoded = [], []
         for start in range(0, len(missing), batch_size):
             batch = missing[start:start + batch_size]
-            records = encode([*batch, *batch[-1:] * (batch_size - len(batch))])
-            store.append(batch, records[:len(batch)])
+            pending += batch
+            encoded.append(encode([*batch, *batch[-1:] * (batch_size - len(batch))])[:len(batch)])
             bar.update(len(batch))
+            if len(pending) * store.record_bytes >= WRITE_BYTES or batch[-1] == missing[-1]:
+                store.append(pending, torch.cat(encoded))
+                pending, encoded = [], []
     encoder.cpu()
 
 

@@ -1,4 +1,8 @@
-"""The embedded base's training: its autoencoder, then its UNet, then what is shipped."""
+"""The embedded base's training: its autoencoder, then its UNet in three phases, then what is shipped.
+
+The phases are fields of BaseConfig, in their order; each is a run of the trainer that serves every base, begun from
+what the one before it left. What differs between them stands in one table, PHASES.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import json
 import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,9 +20,14 @@ from common.settings import check_ranges, setting
 from common.stop_signals import StopSignals
 from models.component_tokens import save_table
 from models.tiny import save_untrained
+from recogniser.config import RecogniserConfig
+from recogniser.report import report
+from recogniser.splits import read_splits
+from recogniser.training import train as train_recogniser
 from trainer import model_card
 from trainer.autoencoder import VaeConfig, train_on_folder
 from trainer.config import TrainConfig
+from trainer.export import AverageConfig, write_average
 from trainer.presets import PRESETS
 from trainer.run import train
 
@@ -26,35 +36,93 @@ with known_noise_off():
     from transformers import AutoTokenizer
 
 
-def _unet_settings() -> TrainConfig:
-    """The base's recipe: Muon at a higher rate than fine-tuning's, constant until a cooldown so that it can go on."""
-    return replace(PRESETS["tiny"], optimizer="muon", max_train_steps=20_000, learning_rate=5e-4,
-                   lr_scheduler="constant_with_warmup", lr_warmup_steps=200, lr_cooldown_steps=2_000,
-                   checkpointing_steps=500, validation_steps=1_000, ema_decay=0.999)
+@dataclass(frozen=True)
+class Phase:
+    """What a phase of the UNet's training does that the `tiny` preset does not, and what becomes of its end."""
+
+    settings: dict[str, Any]
+    """Of TrainConfig, those in which the phase differs from what all have (_SHARED)."""
+    rewarded: bool = False
+    """Whether the reward model's gradient is added to the loss."""
+    fraction: float = 1.0
+    """Of its end in the average with the weights that it began from, which is what the next one begins from."""
+
+
+# Constant rates until a cooldown, so that a phase can be prolonged.
+_SHARED = {"lr_scheduler": "constant_with_warmup", "ema_decay": 0.999, "component_caption_fraction": 0.65}
+PHASES = {
+    # Words: what kanji mean, how they are built. Muon, at a higher rate than fine-tuning's; noisy timesteps, where the
+    # caption decides.
+    "words": Phase({
+        "optimizer": "muon", "learning_rate": 5e-4, "max_train_steps": 26_000, "train_batch_size": 64,
+        "lr_warmup_steps": 200, "lr_cooldown_steps": 3_000, "component_caption_fraction": 0.3,
+        "checkpointing_steps": 500, "validation_steps": 2_000}),
+    # Components: many pairs of them, and the timesteps in which they are lost.
+    "components": Phase({
+        "optimizer": "muon", "learning_rate": 5e-4, "max_train_steps": 2_600, "train_batch_size": 96,
+        "lr_cooldown_steps": 900, "composed_fraction": 0.8, "timestep_bias_strategy": "range",
+        "timestep_bias_begin": 300, "timestep_bias_end": 950, "validation_steps": 500}),
+    # Reward: well-formed to a recogniser that scores nothing.
+    "reward": Phase({
+        "learning_rate": 8e-5, "max_train_steps": 300, "train_batch_size": 48, "lr_cooldown_steps": 80,
+        "composed_fraction": 0.8, "timestep_bias_strategy": "none", "reward_weight": 0.3,
+        "checkpointing_steps": 100, "validation_steps": 0}, rewarded=True, fraction=0.5),
+}  # fmt: skip
+
+
+def _settings(name: str) -> TrainConfig:
+    return replace(PRESETS["tiny"], **{**_SHARED, **PHASES[name].settings})
+
+
+def _reward_model_settings() -> RecogniserConfig:
+    """Those of the judge with a seed of its own and half its steps."""
+    return RecogniserConfig(seed=2, steps=3_000, vae_reconstructed=1_200)
 
 
 @dataclass(frozen=True)
 class BaseConfig:
-    """Settings of the embedded base's training."""
+    """Settings of the embedded base's training. Data, run folders, bases and seed of the stages are set from here."""
 
     train_data_dir: Path = Path("data/kanji")
-    """The dataset folder, with composed characters."""
+    """The dataset folder, with composed characters: the more of them, the better."""
     output_dir: Path = Path("runs/tiny-base")
-    """Where both stages keep their runs."""
+    """Where all stages keep their runs; one that is complete is not run again."""
+    start_from: str | None = None
+    """A model to begin the phase `components` from, in place of training an autoencoder and the phase `words`."""
     seed: int = setting(0, at_least=0)
     """Seed of the first weights and of everything random in a step."""
     vae: VaeConfig = field(default_factory=VaeConfig)
     """The autoencoder's settings."""
-    unet: TrainConfig = field(default_factory=_unet_settings)
-    """The UNet's settings; data, run folder, base and seed are set from those above."""
+    reward_model: RecogniserConfig = field(default_factory=_reward_model_settings)
+    """The reward model's settings."""
+    words: TrainConfig = field(default_factory=lambda: _settings("words"))
+    """The settings of the phase in which the UNet learns words, from scratch."""
+    components: TrainConfig = field(default_factory=lambda: _settings("components"))
+    """The settings of the phase that practises components."""
+    reward: TrainConfig = field(default_factory=lambda: _settings("reward"))
+    """The settings of the phase that follows the reward model's gradient."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their ranges. Raises ValueError naming the flag."""
         check_ranges(self)
 
 
+def train_base(config: BaseConfig, stop: StopSignals) -> Path:
+    """Train what is not complete yet, stage by stage, and write what is shipped; returns its folder.
+
+    Raises Stopped, with what was learned saved, and UserError where a stage cannot be run.
+    """
+    model = str(autoencoder_stage(config, stop)) if config.start_from is None else config.start_from
+    for name, phase in PHASES.items():
+        if name == "words" and config.start_from is not None:
+            continue
+        reward_model = reward_model_stage(config, model, stop) if phase.rewarded else None
+        model = str(unet_phase(config, name, model, reward_model, stop))
+    return export(Path(model), config)
+
+
 def autoencoder_stage(config: BaseConfig, stop: StopSignals) -> Path:
-    """Train the autoencoder and lay an untrained UNet beside it: the base that the UNet stage starts from."""
+    """Train the autoencoder and lay an untrained UNet beside it: the base that the first phase starts from."""
     base = config.output_dir / "base"
     if (base / "scheduler").is_dir():
         return base
@@ -65,11 +133,31 @@ def autoencoder_stage(config: BaseConfig, stop: StopSignals) -> Path:
     return base
 
 
-def unet_stage(config: BaseConfig, base: Path, stop: StopSignals) -> Path:
-    """Train the UNet with the trainer that serves every base; returns its pipeline folder."""
-    return train(replace(
-        config.unet, pretrained_model_name_or_path=str(base), train_data_dir=config.train_data_dir,
-        output_dir=config.output_dir / "unet", seed=config.seed), stop)
+def reward_model_stage(config: BaseConfig, model: str, stop: StopSignals) -> Path:
+    """Train the reward model, a recogniser that scores nothing, on what `model`'s autoencoder draws too."""
+    output = config.output_dir / "reward-model"
+    if not (output / "weights").is_dir():
+        vae = Path(model) / "vae"
+        settings = replace(config.reward_model, train_data_dir=config.train_data_dir, output_dir=output,
+                           vae=vae if vae.is_dir() else config.reward_model.vae)
+        splits = read_splits(config.train_data_dir)
+        report(*train_recogniser(splits, settings, stop), settings, splits)
+    return output / "weights"
+
+
+def unet_phase(config: BaseConfig, name: str, model: str, reward_model: Path | None, stop: StopSignals) -> Path:
+    """Run a phase from `model`; returns the pipeline folder of its end, or of the average with what it began from."""
+    settings = replace(
+        getattr(config, name), pretrained_model_name_or_path=model, train_data_dir=config.train_data_dir,
+        output_dir=config.output_dir / name, seed=config.seed, reward_model=reward_model)
+    pipeline, fraction = train(settings, stop), PHASES[name].fraction
+    if fraction == 1.0:
+        return pipeline
+    averaged = config.output_dir / f"{name}-averaged"
+    if not averaged.exists():
+        write_average(AverageConfig(models=(model, str(pipeline)), fraction=fraction, output=averaged))
+        shutil.copy(pipeline / "samples.png", averaged / "samples.png")
+    return averaged
 
 
 def export(pipeline_dir: Path, config: BaseConfig) -> Path:
@@ -87,6 +175,11 @@ def export(pipeline_dir: Path, config: BaseConfig) -> Path:
         shutil.copytree(pipeline_dir / "scheduler", building / "scheduler")
         save_table(AutoTokenizer.from_pretrained(pipeline_dir / "tokenizer"), building)
         shutil.copy(pipeline_dir / "samples.png", building / "samples.png")
-        write_text(building / "README.md", model_card.base_text(config.unet))
+        write_text(building / "README.md", model_card.base_text(phases(config)))
     print(f"the embedded base: {target}")
     return target
+
+
+def phases(config: BaseConfig) -> dict[str, TrainConfig]:
+    """The settings of the phases by name, in their order."""
+    return {name: getattr(config, name) for name in PHASES}

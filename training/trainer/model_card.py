@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,15 +87,13 @@ def exported_text(model: str, output: Path, guidance_scale: float) -> str:
         "Written by `training/export.py`, not trained further; the model's own card says how it was trained.")
 
 
-def base_text(settings: TrainConfig) -> str:
-    """The card of the embedded base's weights, whose UNet was trained with `settings`."""
+def base_text(phases: Mapping[str, TrainConfig]) -> str:
+    """The card of the embedded base's weights, whose UNet was trained in these phases, by name and in their order."""
+    first, *_, last = phases.values()
     return _render(
         "tiny.md.jinja", "tiny: the embedded base", EXPORTED_TINY.as_posix(), "tiny",
-        Sampling(guidance_scale=settings.guidance_scale), license="cc-by-sa-4.0", grid=grid_caption(settings),
-        component_tokens=settings.component_caption_fraction > 0, max_train_steps=settings.max_train_steps,
-        batch_size=settings.train_batch_size,
-        learning_rate=f"{settings.learning_rate:g}", lr_cooldown_steps=settings.lr_cooldown_steps,
-        composed_fraction=settings.composed_fraction, longer=longer(settings))
+        Sampling(guidance_scale=last.guidance_scale), license="cc-by-sa-4.0", grid=grid_caption(last),
+        component_tokens=last.component_caption_fraction > 0, phases=phases, longer=longer(first))
 
 
 def longer(settings: TrainConfig) -> str:
