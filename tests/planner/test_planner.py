@@ -77,6 +77,20 @@ def test_words_are_looked_up_by_their_other_names_and_in_the_plural(rows: list[d
     assert planner.plans("guitars")[0].source == "names"
 
 
+@pytest.mark.parametrize("words", ["water horse", "Water and Horse", "horse  water"])
+def test_words_that_name_two_components_are_these(words: str, planner: Planner) -> None:
+    plan, other = planner.plans(words, count=2)
+    assert plan.forms == planner.given(["water", "horse"]).forms and plan.words == words
+    assert other.forms != plan.forms
+
+
+def test_two_that_are_an_existing_kanji_are_planned_otherwise(planner: Planner) -> None:
+    existing = next(pair for pair in sorted(planner.components.existing_pairs)
+                    if all(form in planner.components.forms for form in pair))
+    names = [planner.components.names[planner.components.index(form)][0] for form in existing]
+    assert planner.plans(" ".join(names), novel=True)[0].forms != set(existing)
+
+
 @pytest.mark.parametrize("words", ["asdfghjkl", "qwzxv", "xkcdq pqrs"])
 def test_of_gibberish_nothing_is_planned(words: str, planner: Planner) -> None:
     assert planner.plans(words) == []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -61,14 +62,15 @@ class Planner:
     def plans(self, words: str, count: int = 1, novel: bool = False, max_strokes: int | None = None) -> list[Plan]:
         """Up to `count` different plans for the words, the best first; none where nothing can be said of them.
 
-        The meaning of an existing kanji is that kanji's own plan first, unless `novel`. Of plans that need more than
-        `max_strokes` the one with the fewest is taken where no other is left.
+        The meaning of an existing kanji is that kanji's own plan first, unless `novel`. Words that are the names of two
+        components, "water horse", are these. Of plans that need more than `max_strokes` the one with the fewest is taken
+        where no other is left.
         """
         text = " ".join(words.split())
         if not any(letter.isascii() and letter.isalpha() for letter in text):
             return []
         found = [] if novel else self._of_kanji(text)
-        found += self._of_names(words, text, novel)
+        found += self._of_names(words, text, novel) + self._of_components(words, text)
         if len(found) < count or max_strokes is not None:
             found += self._of_network(words, text, count if max_strokes is None else max(count, 24))
         distinct = list({plan.forms: plan for plan in reversed(found)}.values())[::-1]
@@ -125,6 +127,15 @@ class Planner:
             known.components, indices, strict=True) if index is not None)
         return [Plan(words, known.components, strokes, "names")]
 
+    def _of_components(self, words: str, text: str) -> list[Plan]:
+        """The plans of words that are the names of two components one after the other, maybe with "and" between."""
+        indices, parts = self._index_by_name, text.lower().split()
+        splits = ((" ".join(parts[:end]), " ".join(parts[end:]).removeprefix("and ")) for end in range(1, len(parts)))
+        pairs = [(indices[one], indices[other]) for one, other in splits if one in indices and other in indices]
+        return [plan_of(words, self.components, best_arrangement(self.components, *pair),
+                        [1.0] * len(self.components.forms), "given")
+                for pair in pairs if pair[0] != pair[1] and not self._exists(pair)]
+
     def _exists(self, indices: Sequence[int | None]) -> bool:
         return len(indices) == 2 and None not in indices and self.components.exists(*indices)
 
@@ -153,17 +164,22 @@ class Planner:
         slope, offset = self.metadata["confidence"]
         return torch.sigmoid(slope * scores + offset).tolist()
 
+    @cached_property
+    def _index_by_name(self) -> dict[str, int]:
+        """The index of each component by its kanji and by its names, lower case: by the first of them before others."""
+        known = self.components
+        last_first = range(len(known.forms))[::-1]
+        others = {word.lower(): index for index in last_first for word in reversed(known.names[index])}
+        return (others | {known.names[index][0].lower(): index for index in last_first}
+                | {form: index for index, form in enumerate(known.forms)})
+
     def _named(self, names: Sequence[str]) -> list[int]:
         """The indices of components by kanji or name. Raises PlannerError naming all that do not exist."""
-        known = self.components
-        others = {word.lower(): index for index in reversed(range(len(known.forms))) for word in reversed(
-            known.names[index])}
-        by_name = others | {known.names[index][0].lower(): index for index in reversed(range(len(known.forms)))}
-        by_name |= {form: index for index, form in enumerate(known.forms)}
+        known, by_name = self.components, self._index_by_name
         wrong = [name for name in names if name.strip().lower() not in by_name]
         if wrong:
             near = [close for name in wrong for close in difflib.get_close_matches(
-                name.strip().lower()[:SHOWN_LETTERS], others, n=SUGGESTIONS, cutoff=0.5)]
+                name.strip().lower()[:SHOWN_LETTERS], by_name, n=SUGGESTIONS, cutoff=0.5)]
             near = dict.fromkeys(near) or [names[0] for names in known.names[:12]]
             shown = " and no ".join(repr(name.strip()[:SHOWN_LETTERS]) for name in wrong)
             raise PlannerError(f"--parts: there is no component {shown}; there are, for instance: {', '.join(near)}")
