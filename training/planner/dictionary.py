@@ -123,9 +123,9 @@ class NounTexts:
 
 @torch.no_grad()
 def dictionary_scores(network: PlannerNetwork, components: Components, nouns: Sequence[Synset], texts: NounTexts,
-                      wordnet: WordNet, categories: Categories) -> torch.Tensor:
-    """What the dictionary says of each noun, (N, components), divided by TAUGHT_SCALE."""
-    scores = torch.cat([network.own_terms(words) + GLOSS_WEIGHT * network.own_terms(glosses)
+                      wordnet: WordNet, categories: Categories, word_weight: float = 1.0) -> torch.Tensor:
+    """What the dictionary says of each noun, (N, components), divided by TAUGHT_SCALE; its word counts `word_weight`."""
+    scores = torch.cat([word_weight * network.own_terms(words) + GLOSS_WEIGHT * network.own_terms(glosses)
                         + HYPERNYM_WEIGHT * network.own_terms(hypernyms)
                         for words, glosses, hypernyms in zip(texts.words.split(2048), texts.glosses.split(2048),
                                                              texts.hypernyms.split(2048), strict=True)])

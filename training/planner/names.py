@@ -27,6 +27,7 @@ from planner.wordnet import Synset, WordNet, find_wordnet
 
 MAX_OTHER_WORDS = 3  # of a synset, beside its first
 MAX_SHARED = 6  # of WordNet's words, and of ours, that may have the same two components: a bicycle is no car
+MODERN_WORD_WEIGHT = 0.3  # beside the gloss's 1: the sound of a name that the encoder does not know misleads
 MIN_CONFIDENCE = 0.15  # mean of a plan's two, below which a word is left out: nothing is known that would fit it
 CONSIDERED = 3  # times as many words as are asked for are planned, so that enough are left
 
@@ -71,7 +72,7 @@ def write_names(config: NamesConfig, stop: StopSignals) -> dict[str, Any]:
     ours = read_modern(wordnet, excluded)
     wordnet = wordnet.with_entries(ours)
     texts = NounTexts.encode(ours, wordnet, encoder, config.work_dir, stop, beside=everything)
-    modern = planned(planner, ours, texts, wordnet, forbidden)
+    modern = planned(planner, ours, texts, wordnet, forbidden, MODERN_WORD_WEIGHT)
     known = {word.lower() for row in modern for word in (row["word"], *row.get("also", ()))}
     rows = modern + [row for row in common if row["word"].lower() not in known]
     write_text(config.output, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
@@ -81,10 +82,10 @@ def write_names(config: NamesConfig, stop: StopSignals) -> dict[str, Any]:
 
 
 def planned(planner: Planner, nouns: Sequence[Synset], texts: NounTexts, wordnet: WordNet,
-            forbidden: frozenset[str]) -> list[dict[str, Any]]:
+            forbidden: frozenset[str], word_weight: float = 1.0) -> list[dict[str, Any]]:
     """The rows of nouns, by what the dictionary says of them, without those of which it says too little."""
     scores = TAUGHT_SCALE * dictionary_scores(planner.network, planner.components, nouns, texts, wordnet,
-                                              Categories.read(wordnet)) - planner.network.balance
+                                              Categories.read(wordnet), word_weight) - planner.network.balance
     return [row for row in plan_rows(planner, nouns, wordnet, scores, forbidden)
             if row["confidence"] >= MIN_CONFIDENCE]
 
