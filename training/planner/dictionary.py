@@ -124,7 +124,10 @@ class NounTexts:
 @torch.no_grad()
 def dictionary_scores(network: PlannerNetwork, components: Components, nouns: Sequence[Synset], texts: NounTexts,
                       wordnet: WordNet, categories: Categories, word_weight: float = 1.0) -> torch.Tensor:
-    """What the dictionary says of each noun, (N, components), divided by TAUGHT_SCALE; its word counts `word_weight`."""
+    """What the dictionary says of each noun, (N, components), divided by TAUGHT_SCALE.
+
+    word_weight: of the noun's word itself, beside GLOSS_WEIGHT.
+    """
     scores = torch.cat([word_weight * network.own_terms(words) + GLOSS_WEIGHT * network.own_terms(glosses)
                         + HYPERNYM_WEIGHT * network.own_terms(hypernyms)
                         for words, glosses, hypernyms in zip(texts.words.split(2048), texts.glosses.split(2048),
