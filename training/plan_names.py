@@ -2,9 +2,10 @@
 
     python training/plan_names.py --train_data_dir data/kanji --output dataExtraction/names.jsonl     # some minutes
 
-Words are WordNet's common nouns, people and places; what their glosses and hypernyms say is in the plans, so that a
-planner at work needs no WordNet. Slurs and obscenities are left out, as WordNet marks them; so is all that the score
-asks. generate.py looks words up in the file first, and dataExtraction/main.py --names composes the characters.
+Words are WordNet's common nouns, people and places, and before them the names of planner/modern.tsv; what their glosses
+and hypernyms say is in the plans, so that a planner at work needs no WordNet. Slurs and obscenities are left out, as
+WordNet marks them; so is all that the score asks. generate.py looks words up in the file first, and
+dataExtraction/main.py --names composes the characters.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def test_names_have_two_components_of_the_planner_in_slots_that_go_together(plan
 
 def test_names_are_kept_apart(rows: list[dict]) -> None:
     plans = Counter(frozenset(one["form"] for one in row["components"]) for row in rows)
-    assert max(plans.values()) <= MAX_SHARED and len(plans) > 5000
+    assert max(plans.values()) <= 2 * MAX_SHARED and len(plans) > 5000  # of WordNet's words, and of modern.tsv's
     forms = Counter(form for plan, count in plans.items() for form in plan for _ in range(count))
     assert max(forms.values()) < 0.05 * len(rows)
 

@@ -34,11 +34,10 @@ class Categories:
             if not line.strip() or line.startswith("#"):
                 continue
             noun, _, written = line.partition("\t")
-            word, _, sense = noun.partition("#")
-            senses = wordnet.senses.get(word.lower(), ())
-            if not written.split() or not sense.isdigit() or not 1 <= int(sense) <= len(senses):
+            offset = wordnet.sense(noun)
+            if offset is None or not written.split():
                 raise ValueError(f"{path} line {number}: {noun!r} is no sense of WordNet's, or has no components")
-            forms.setdefault(senses[int(sense) - 1], []).extend(written.split())
+            forms.setdefault(offset, []).extend(written.split())
         return cls(forms)
 
     def weights(self, synset: Synset, wordnet: WordNet) -> dict[str, float]:

@@ -110,6 +110,18 @@ class WordNet:
             found.setdefault(word, ((-self.counts.get(word, 0), not noun.is_instance, number), number))
         return [number for _, number in sorted(found.values())[:count]]
 
+    def sense(self, noun: str) -> str | None:
+        """The offset of a noun that is written with the number of its sense, "king#1"; None where there is none."""
+        word, _, number = noun.partition("#")
+        senses = self.senses.get(word.lower(), ())
+        return senses[int(number) - 1] if number.isdigit() and 1 <= int(number) <= len(senses) else None
+
+    def with_entries(self, entries: Sequence[Synset]) -> WordNet:
+        """These nouns and further ones, which are the first that their words mean."""
+        senses = {word.lower(): (one.offset, *self.senses.get(word.lower(), ())) for one in entries
+                  for word in one.words}
+        return WordNet(self.synsets | {one.offset: one for one in entries}, self.senses | senses, self.counts)
+
     def with_all_words(self, words: Iterable[str]) -> set[str]:
         """The words, lower case, and all other words of their synsets, in whatever sense."""
         found = {word.lower() for word in words}
