@@ -75,7 +75,8 @@ def train(config: TrainConfig, stop: StopSignals) -> Path:
 
 def _read_rows(config: TrainConfig, progress: bool) -> tuple[list[Row], list[Row]]:
     """The rows to train on, and those of the other folders to mix in. Raises DatasetError."""
-    rows = read_dataset(config.train_data_dir, "train", config.image_column, config.caption_column, progress)
+    rows = read_dataset(config.train_data_dir, "train", config.image_column, config.caption_column, progress,
+                        config.captions_from)
     if config.held_out_prompts is not None:
         rows = without_prompts(rows, config.held_out_prompts)
     extra = [row for folder in config.extra_data_dir for row in read_dataset(folder, progress=progress)]
