@@ -79,7 +79,7 @@ def within_a_lock(act: Callable[[], object]) -> Callable[[], None]:
 
 PHASES = {
     # phase: (where the signal comes in, the step that is saved then, or None where nothing was learned yet)
-    "reading the pictures": (lambda act: before(captioned_folder, "_check_picture", 3, act), None),
+    "reading the pictures": (lambda act: before(captioned_folder, "check_picture", 3, act), None),
     "loading the base": (lambda act: before(parts, "load_pipeline", 1, act), None),
     "encoding": (lambda act: before(record_store.RecordStore, "append", 1, act), None),
     "an update": (lambda act: before(DiffusionTerm, "__call__", 3, act), 3),
@@ -391,7 +391,7 @@ def test_a_checkpoint_asked_for_by_name_must_be_whole(bench: Path, begun: Path, 
 def test_a_finished_run_returns_at_once_and_reads_nothing(bench: Path, tmp_path: Path) -> None:
     shutil.copytree(bench / "whole", tmp_path / "run")
     config = config_of(bench, bench / "whole")
-    ended = run_main(config, tmp_path / "log", before(captioned_folder, "_check_picture", 1, send(signal.SIGKILL)))
+    ended = run_main(config, tmp_path / "log", before(captioned_folder, "check_picture", 1, send(signal.SIGKILL)))
     assert ended.status == 0
     assert "is complete" in ended.output
 

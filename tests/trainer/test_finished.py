@@ -6,12 +6,14 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from trainer import export
 from trainer.config import TrainConfig
+from trainer.finished import input_digests
 from training_fixtures import Ended, before, run_main, save_base, save_dataset, small_config
 
 
@@ -120,3 +122,12 @@ def test_a_damaged_mark_is_none(content: str, finished: Path) -> None:
 def test_a_dataset_that_was_removed_since_is_not_missed(finished: Path) -> None:
     shutil.rmtree(finished / "data")
     assert "run is complete" in again(finished).output
+
+
+@pytest.mark.parametrize("name", ["moon.txt", "moon.caption", "metadata.csv", "moon.png"])
+def test_captions_beside_the_pictures_are_among_what_a_run_reads(name: str, tmp_path: Path) -> None:
+    settings = replace(TrainConfig(), train_data_dir=tmp_path)
+    (tmp_path / name).write_text("moon")
+    first = input_digests(settings)["train_data_dir"]
+    (tmp_path / name).write_text("sun")
+    assert input_digests(settings)["train_data_dir"] != first

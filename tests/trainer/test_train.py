@@ -29,7 +29,7 @@ from models.noise_schedule import NoiseSchedule
 from models.pipelines import load_pipeline
 from recogniser.judge import Judge
 from recogniser_fixtures import save_judge
-from trainer import export
+from trainer.lora_files import KOHYA_FILE
 from trainer.losses import DiffusionTerm, LossTerm
 from trainer.reward_loss import RewardTerm
 from trainer.train_state import TrainState
@@ -363,7 +363,7 @@ def test_a_lora_loads_as_diffusers_users_load_one(bench: Path, lora_run: Path) -
 
 
 def test_a_lora_is_there_in_the_form_of_other_programs(bench: Path, lora_run: Path) -> None:
-    tensors = load_file(lora_run / "lora" / export.KOHYA_FILE)
+    tensors = load_file(lora_run / "lora" / KOHYA_FILE)
     modules = {name.split(".")[0] for name in tensors}
     assert "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q" in modules
     assert all(name.startswith("lora_unet_") for name in modules)
@@ -371,7 +371,7 @@ def test_a_lora_is_there_in_the_form_of_other_programs(bench: Path, lora_run: Pa
         assert tensors[f"{module}.alpha"].item() == 4
         assert tensors[f"{module}.lora_down.weight"].shape[0] == tensors[f"{module}.lora_up.weight"].shape[1] == 4
     theirs, ours = load_pipeline(str(bench / "sd1")), load_pipeline(str(bench / "sd1"))
-    theirs.load_lora_weights(lora_run / "lora", weight_name=export.KOHYA_FILE)  # diffusers reads kohya's form too
+    theirs.load_lora_weights(lora_run / "lora", weight_name=KOHYA_FILE)  # diffusers reads kohya's form too
     ours.load_lora_weights(lora_run / "lora", weight_name="pytorch_lora_weights.safetensors")
     inputs = torch.randn(1, 4, 16, 16), torch.tensor([500]), torch.randn(1, 77, 32)
     with torch.no_grad():

@@ -5,13 +5,13 @@ Both are UTF-8, with or without a byte-order mark.
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import json
 from pathlib import Path
 from typing import Any
 
+from dataset.folder_files import without_byte_order_mark
 from dataset.rows import DatasetError
 
 Entries = list[tuple[str, dict[str, Any]]]  # an entry and, before it, which one it is, in words
@@ -19,13 +19,22 @@ MAX_DEPTH = 20  # of lists and objects in one another
 SHOWN = 60  # characters of a line that cannot be read
 
 
+def metadata_file(root: Path) -> Path | None:
+    """metadata.jsonl or metadata.csv of a folder, the first where it has both; None without either."""
+    return next((path for path in (root / "metadata.jsonl", root / "metadata.csv") if path.is_file()), None)
+
+
 def read_metadata(root: Path) -> tuple[Entries, list[str]]:
     """The entries of metadata.jsonl or metadata.csv, and what could not be read. Raises DatasetError without either."""
-    for path, read in ((root / "metadata.jsonl", read_json_lines), (root / "metadata.csv", _read_csv)):
-        if path.is_file():
-            return read(path)
-    raise DatasetError(f"{root}: no metadata.jsonl (or metadata.csv). It holds one row a picture: "
-                       '{"file_name": "moon.png", "text": "moon"}')
+    path = metadata_file(root)
+    if path is None:
+        parquet = next((file.name for file in sorted(root.rglob("*.parquet"))), None)
+        if parquet is not None:
+            raise DatasetError(f"{root}: no metadata.jsonl (or metadata.csv), and {parquet} is not read here: write "
+                               "the pictures of parquet files out, with their captions in a metadata.jsonl")
+        raise DatasetError(f"{root}: no metadata.jsonl (or metadata.csv), and no moon.txt or moon.caption beside a "
+                           'moon.png. The first holds one row a picture: {"file_name": "moon.png", "text": "moon"}')
+    return read_json_lines(path) if path.suffix == ".jsonl" else _read_csv(path)
 
 
 def read_json_lines(path: Path) -> tuple[Entries, list[str]]:
@@ -79,10 +88,10 @@ def _read_csv(path: Path) -> tuple[Entries, list[str]]:
 
 def _bytes(path: Path) -> bytes:
     """The file without a byte-order mark. Raises DatasetError where that says UTF-16."""
-    content = path.read_bytes()
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise DatasetError(f"{path}: is UTF-16. Save it as UTF-8.")
-    return content.removeprefix(codecs.BOM_UTF8)
+    try:
+        return without_byte_order_mark(path.read_bytes())
+    except ValueError as error:
+        raise DatasetError(f"{path}: {error}") from None
 
 
 def _unusable(entry: dict[str, Any]) -> str | None:

@@ -26,11 +26,15 @@ class TrainConfig:
     revision: str | None = None
     """Branch, tag or commit of the hub repository."""
     train_data_dir: Path = setting(Path("data/kanji"), may_differ=True, private=True)
-    """An imagefolder with metadata.jsonl; its train/ is used where it has one."""
+    """A folder of pictures with metadata.jsonl or with a .txt or .caption file beside each; its train/ is used where it
+    has one."""
     image_column: str = "file_name"
     """The metadata column that names the picture."""
     caption_column: str | None = None
     """The column with the caption, or with a list of captions; by default `captions`, else `text`."""
+    captions_from: Literal["metadata", "txt", "caption"] | None = None
+    """Which captions of train_data_dir are meant, where it has several kinds: those of metadata.jsonl or metadata.csv,
+    or those in .txt or .caption files beside the pictures, a caption a line."""
     extra_data_dir: tuple[Path, ...] = setting((), may_differ=True, private=True)
     """Other imagefolders to mix in, such as self_training.py makes; their column `captions` or `text` is read."""
     held_out_prompts: Path | None = setting(None, may_differ=True, private=True)
@@ -159,8 +163,12 @@ class TrainConfig:
     """Classifier-free guidance of a sample; 1 turns it off."""
     logging_steps: int = setting(10, at_least=1, may_differ=True, not_of_result=True)
     """Updates between lines of metrics.jsonl; the only time the loop waits for the device."""
-    report_to: Literal["tensorboard", "none"] = setting("tensorboard", may_differ=True, not_of_result=True)
-    """Where metrics go beside metrics.jsonl."""
+    report_to: Literal["tensorboard", "wandb", "all", "none"] = setting(
+        "tensorboard", may_differ=True, not_of_result=True)
+    """Where metrics and sample grids go beside metrics.jsonl: TensorBoard, Weights & Biases (pip install wandb), or
+    both."""
+    tracker_project_name: str = setting("text2image-fine-tune", may_differ=True, not_of_result=True)
+    """The project at Weights & Biases."""
     push_to_hub: bool = setting(False, may_differ=True)
     """Send pipeline, card, grid and metrics to the hub at the end (log in first: hf auth login, or HF_TOKEN)."""
     push_dataset: bool = setting(False, may_differ=True)

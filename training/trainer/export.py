@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 
 import torch
 import tyro
-from safetensors.torch import save_file
 
 from common.errors import UserError
 from common.files import appearing
@@ -24,14 +23,16 @@ from models.pipelines import load_model, load_pipeline
 from models.tiny import MINILM_LICENSE
 from trainer import model_card
 from trainer.config import TrainConfig
+from trainer.lora_files import kohya_metadata, save_lora
 from trainer.presets import PRESETS
+from trainer.single_file import write_file
 
 with known_noise_off():
     from diffusers import StableDiffusionPipeline, UNet2DConditionModel
     from transformers import BertModel
 
+PICKLED = frozenset({".ckpt", ".pt", ".pth", ".bin"})
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
-KOHYA_FILE = "kohya_lora.safetensors"
 
 
 def save_pipeline(config: TrainConfig, unet: UNet2DConditionModel, provenance: dict[str, Any], grid: Path,
@@ -45,7 +46,7 @@ def save_pipeline(config: TrainConfig, unet: UNet2DConditionModel, provenance: d
     pipeline = load_pipeline(config.pretrained_model_name_or_path, config.revision)
     add_component_tokens(pipeline, component_names)
     if config.lora_rank is not None:
-        _save_lora(unet, config.output_dir / "lora")
+        save_lora(unet, config.output_dir / "lora", kohya_metadata(config, provenance, pipeline))
     pipeline.unet = _plain_copy(unet, pipeline.unet)
     pipeline.unet.register_to_config(sample_size=config.resolution // pipeline.vae_scale_factor)  # what is drawn then
     return write_folder(pipeline, torch.float16, config.output_dir / "pipeline", model_card.text(config, provenance),
@@ -82,17 +83,30 @@ class ExportConfig:
     revision: str | None = None
     """Branch, tag or commit, for a hub id."""
     output: Path = Path("pipeline")
-    """The pipeline folder to write."""
-    dtype: Literal["fp32", "fp16"] = "fp32"
-    """Precision of the weights: fp32 loses nothing, fp16 takes half the space."""
+    """The pipeline folder to write; or, with the ending .safetensors, one file in the original layout of Stable
+    Diffusion 1.x and 2.x, as AUTOMATIC1111 and ComfyUI read it."""
+    dtype: Literal["fp32", "fp16"] | None = None
+    """Precision of the weights: fp32 loses nothing, fp16 takes half the space; by default fp32 in a folder and fp16 in
+    one file."""
 
 
-def write_export(config: ExportConfig) -> None:
-    """Write a model as a plain pipeline folder. Raises UserError where it is there already or the model is not."""
+def write_export(config: ExportConfig) -> str:
+    """Write a model as a plain pipeline folder or as one file; returns what was written, in words.
+
+    Raises UserError where it is there already, or the model is not or has no place in such a file.
+    """
     _refuse_existing(config.output)
+    as_file = config.output.suffix.lower() == ".safetensors"
+    if config.output.suffix.lower() in PICKLED:
+        raise UserError(f"--output {config.output}: is written as safetensors alone; name it "
+                        f"{config.output.with_suffix('.safetensors')}")
     pipeline = load_model(config.model, config.revision)
-    write_folder(pipeline, DTYPES[config.dtype], config.output,
+    dtype = DTYPES[config.dtype or ("fp16" if as_file else "fp32")]
+    if as_file:
+        return write_file(pipeline, dtype, config.output, config.model)
+    write_folder(pipeline, dtype, config.output,
                  model_card.exported_text(config.model, config.output, _guidance_scale(pipeline)))
+    return f"pipeline: {config.output}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,16 +172,3 @@ def _plain_copy(trained: UNet2DConditionModel, base: UNet2DConditionModel) -> UN
     base.fuse_lora()
     base.unload_lora()
     return base
-
-
-def _save_lora(unet: UNet2DConditionModel, folder: Path) -> None:
-    """Write the adapter in two forms: that of `load_lora_weights`, and that of AUTOMATIC1111 and ComfyUI (kohya's)."""
-    from diffusers.utils import convert_state_dict_to_diffusers, convert_state_dict_to_kohya
-    from peft.utils import get_peft_model_state_dict
-
-    adapter = {name: weight.detach().cpu().contiguous() for name, weight in get_peft_model_state_dict(unet).items()}
-    with appearing(folder) as building:
-        StableDiffusionPipeline.save_lora_weights(
-            building, unet_lora_layers=convert_state_dict_to_diffusers(adapter), safe_serialization=True)
-        save_file(convert_state_dict_to_kohya({f"unet.{name}": weight for name, weight in adapter.items()}),
-                  building / KOHYA_FILE)

@@ -11,14 +11,16 @@ from typing import Any
 from common.files import sha256, write_text
 from common.paths import model_dir
 from common.settings import differences, with_current_names
-from dataset.captioned_folder import IMAGE_SUFFIXES
+from dataset.caption_files import SUFFIXES
+from dataset.folder_files import IMAGE_SUFFIXES
 from generation.drawn_components import TABLE
 from trainer.config import TrainConfig, result_settings
 
 FINISHED, PIPELINE = "finished.json", "pipeline"
 CARD = "README.md"  # which a user may write into
 INPUTS, OUTPUT = "inputs_sha256", "pipeline_sha256"  # the entries of finished.json beside the settings
-_INPUT_SUFFIXES = IMAGE_SUFFIXES | {".jsonl", ".csv", ".json", ".txt", ".safetensors"}  # of what a run reads
+# Of what a run reads; a tokenizer has a .txt too.
+_INPUT_SUFFIXES = IMAGE_SUFFIXES | {".jsonl", ".csv", ".json", ".safetensors", *SUFFIXES.values()}
 
 
 def mark_finished(path: Path, config: TrainConfig, inputs: Mapping[str, str]) -> None:

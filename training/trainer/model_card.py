@@ -63,7 +63,7 @@ def text(config: TrainConfig, provenance: dict[str, Any], repo: str | None = Non
         license=_BASE_LICENSES.get(base, "other"), kanji=is_kanji, lora=config.lora_rank is not None,
         base_model=base if _is_hub_id(base) else None,
         attributed=is_kanji or not _is_hub_id(base),  # a base of ours derives from that data, whatever it learns since
-        grid=grid_caption(config), base=_public_name(base), lora_rank=config.lora_rank,
+        grid=grid_caption(config), base=public_name(base), lora_rank=config.lora_rank,
         component_tokens=config.component_caption_fraction > 0, resolution=config.resolution,
         max_train_steps=config.max_train_steps, batch_size=provenance["samples_per_update"],
         settings=json.dumps({**public_settings(config), **provenance}, indent=1, sort_keys=True))
@@ -73,16 +73,16 @@ def averaged_text(first: str, second: str, fraction: float, output: Path, guidan
     """The card of an average, written to `output`, of two models of the same base."""
     return _copy_text(
         first, output, guidance_scale, "An average of two models",
-        f"The average of two fine-tuned models of one base: `{_public_name(first)}` and, with a fraction of "
-        f"{fraction:g}, `{_public_name(second)}`.",
+        f"The average of two fine-tuned models of one base: `{public_name(first)}` and, with a fraction of "
+        f"{fraction:g}, `{public_name(second)}`.",
         "By `training/average_models.py` from those two, whose cards say how they were trained.")
 
 
 def exported_text(model: str, output: Path, guidance_scale: float) -> str:
     """The card of a model written to `output` as a plain pipeline."""
     return _copy_text(
-        model, output, guidance_scale, f"{_public_name(model)}, as a plain pipeline",
-        f"`{_public_name(model)}` as a Stable Diffusion pipeline that diffusers loads by itself, with this project's "
+        model, output, guidance_scale, f"{public_name(model)}, as a plain pipeline",
+        f"`{public_name(model)}` as a Stable Diffusion pipeline that diffusers loads by itself, with this project's "
         "sampler as its scheduler.",
         "Written by `training/export.py`, not trained further; the model's own card says how it was trained.")
 
@@ -120,6 +120,16 @@ def grid_caption(config: TrainConfig) -> str:
 def local_name(folder: Path, *parts: str) -> str:
     """What a card calls a folder of this machine: a relative path as it was given, else the folder's name alone."""
     return (Path(folder.name) if folder.is_absolute() else folder).joinpath(*parts).as_posix()
+
+
+def licence(model: str) -> dict[str, str]:
+    """The licence that a model's own card names, where it is known, and what it derives from, for a file's header."""
+    own = _own_card_data(model)
+    is_kanji = "kanji" in (own.tags or ())
+    said = {"license": own.license} if own.license else {}
+    if is_kanji or not _is_hub_id(model):
+        said["description"] = " ".join((_KANJI_ATTRIBUTION if is_kanji else DATA_ATTRIBUTION).split())
+    return said
 
 
 def _copy_text(model: str, output: Path, guidance_scale: float, title: str, what: str, trained: str) -> str:
@@ -170,6 +180,6 @@ def _is_hub_id(model: str) -> bool:
     return model.count("/") == 1 and not model.startswith((".", "/", "~")) and not Path(model).is_dir()
 
 
-def _public_name(model: str) -> str:
+def public_name(model: str) -> str:
     """What a card calls a model: a hub id as it is, of a folder the last part, since it may lie anywhere."""
     return model if _is_hub_id(model) else Path(model).name
