@@ -14,7 +14,6 @@ pytest.importorskip("gradio", reason=f"gradio is not installed ({install_command
 pytestmark = [pytest.mark.slow,
               pytest.mark.skipif(find_browser() is None, reason="no Chromium is installed (apt install chromium)")]
 WORDS = "two of a person"
-DRAWN = "document.querySelector('figure.best img') !== null"
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +23,17 @@ def studio(base, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def address(studio):
+def address(studio, tmp_path_factory):
     from page.layout import serve
 
-    blocks, url = serve(studio)
-    yield url
-    blocks.close(verbose=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(folder := tmp_path_factory.mktemp("gradio")))
+        for name in ("no_proxy", "NO_PROXY"):
+            patch.setenv(name, "127.0.0.1")
+        blocks, url = serve(studio)
+        yield url
+        blocks.close(verbose=False)
+    assert not [path for path in folder.rglob("*") if path.is_file()]  # nothing is written, so no disk can be full
 
 
 @pytest.fixture
@@ -42,7 +46,8 @@ def visitor(address, tmp_path):
 
 def enter(browser, address):
     browser.visit(address)
-    browser.wait_for("document.querySelector('#words textarea, #words input') !== null")
+    for part in ("#words textarea, #words input", "#examples button:nth-child(5)", "#plan", "#gallery", "footer"):
+        browser.wait_for(f"document.querySelector({json.dumps(part)}) !== null")  # gradio lays them out one by one
 
 
 def field(name):

@@ -13,7 +13,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before the import: nothing i
 
 import gradio as gr
 
-from common.errors import UserError
+from common.errors import UserError, first_line
 from page import cards
 from page.config import MAX_CANDIDATES, MAX_LETTERS, MAX_PROMPTS, MAX_SEED, MAX_STROKES, MAX_TYPED, Wish
 from page.guard import Guard
@@ -181,11 +181,20 @@ def _rows(visit: Visit) -> list[Any]:
 
 
 def serve(studio: Studio) -> tuple[gr.Blocks, str]:
-    """Start serving the page, on loopback where gradio's own variables say nothing else; returns it and its address."""
+    """Start serving the page, on loopback where gradio's own variables say nothing else; returns it and its address.
+
+    Raises OSError where no port is free, and UserError where gradio cannot reach what it serves.
+    """
+    for name in ("no_proxy", "NO_PROXY"):  # gradio looks whether its page answers: no proxy's business
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1", "localhost")))
     blocks = Page(studio).blocks.queue(max_size=MAX_WAITING, api_open=False)
     theme = gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-    _, url, _ = blocks.launch(
-        prevent_thread_lock=True, quiet=True, share=False, theme=theme, css=STYLE.read_text(encoding="utf8"),
-        footer_links=[], run_history=False, enable_monitoring=False, ssr_mode=False, pwa=False, mcp_server=False,
-        max_file_size=1, state_session_capacity=MAX_SESSIONS, app_kwargs={"middleware": [(Guard, (), {})]})
+    try:
+        _, url, _ = blocks.launch(
+            prevent_thread_lock=True, quiet=True, share=False, theme=theme, css=STYLE.read_text(encoding="utf8"),
+            footer_links=[], run_history=False, enable_monitoring=False, ssr_mode=False, pwa=False, mcp_server=False,
+            max_file_size=1, state_session_capacity=MAX_SESSIONS, app_kwargs={"middleware": [(Guard, (), {})]})
+    except ValueError as error:
+        blocks.close(verbose=False)
+        raise UserError(f"the page was started and does not answer ({first_line(error)})") from None
     return blocks, url
