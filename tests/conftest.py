@@ -11,7 +11,7 @@ tqdm.monitor_interval = 0  # no thread of its own: a test may fork, and a lock t
 
 # The folders in the order of the floors that they test: what fails first is nearest to the cause.
 FLOORS = ("data_extraction", "common", "models", "dataset", "planner", "recogniser", "generation", "trainer", "scoring",
-          "whole")
+          "page", "whole")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

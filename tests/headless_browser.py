@@ -6,6 +6,7 @@ by the browser from file descriptor 3 and written to 4.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import select
@@ -25,10 +26,10 @@ def find_browser() -> str | None:
 
 
 class Browser:
-    """One page in a headless browser without network, as a context manager."""
+    """One page in a headless browser without network, as a context manager; `loopback`: but for this machine's own."""
 
-    def __init__(self, profile: Path, width: int = 1200, height: int = 900) -> None:
-        self.profile, self.size = profile, (width, height)
+    def __init__(self, profile: Path, width: int = 1200, height: int = 900, loopback: bool = False) -> None:
+        self.profile, self.size, self.loopback = profile, (width, height), loopback
         self.faults: list[str] = []  # exceptions in the page, failed loads and requests that left it
         self._count, self._buffer, self._session = 0, b"", None
 
@@ -36,7 +37,8 @@ class Browser:
         to_browser, self._out = os.pipe()
         self._in, from_browser = os.pipe()
         command = [find_browser(), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-                   "--no-first-run", "--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND",
+                   "--no-first-run", "--disable-background-networking",
+                   "--host-resolver-rules=MAP * ~NOTFOUND" + ", EXCLUDE 127.0.0.1" * self.loopback,
                    f"--user-data-dir={self.profile}", f"--window-size={self.size[0]},{self.size[1]}",
                    "--remote-debugging-pipe", "about:blank"]
         # bash puts the two pipes where Chromium looks for them (dash knows no descriptor above 9)
@@ -61,6 +63,32 @@ class Browser:
         """Open a file and wait until it has loaded."""
         self.call("Page.navigate", url=path.resolve().as_uri())
         self.wait_for("document.readyState === 'complete' && location.protocol === 'file:'")
+
+    def visit(self, url: str) -> None:
+        """Open a page of a server on this machine and wait until it has loaded."""
+        self.call("Page.navigate", url=url)
+        self.wait_for("document.readyState === 'complete' && location.protocol === 'http:'")
+
+    def type(self, text: str) -> None:
+        """Type into what has the focus, in the place of what it holds."""
+        self.evaluate("document.activeElement.select()")
+        self.call("Input.insertText", text=text)
+
+    def press(self, key: str) -> None:
+        """Press one key: Tab, Enter or a space."""
+        code, text = {"Tab": (9, ""), "Enter": (13, "\r"), " ": (32, " ")}[key]
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key.replace(" ", "Space"), text=text,
+                      windowsVirtualKeyCode=code)
+
+    def resize(self, width: int, height: int, mobile: bool = False) -> None:
+        """Give the page a size in CSS px, as a phone has it where `mobile`."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile)
+
+    def screenshot(self, path: Path, whole: bool = False) -> None:
+        """Save a PNG of what is seen, or of the `whole` page."""
+        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+        path.write_bytes(base64.b64decode(shot["data"]))
 
     def evaluate(self, script: str) -> Any:
         """The value of a JavaScript expression."""
@@ -110,7 +138,8 @@ class Browser:
             self.faults.append(str(parameters["exceptionDetails"]))
         if event.get("method") == "Network.requestWillBeSent":
             url = parameters["request"]["url"]
-            if not url.startswith(("file:", "data:", "blob:", "about:")):
+            own = ("http://127.0.0.1:", "ws://127.0.0.1:") if self.loopback else ()
+            if not url.startswith(("file:", "data:", "blob:", "about:", *own)):
                 self.faults.append(f"it asks for {url}")
 
     def _next(self) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINING, EXTRACTION = ROOT / "training", ROOT / "dataExtraction"
-FLOORS = ("common", "models", "dataset", "planner", "recogniser", "generation", "trainer", "scoring")  # lowest first
+FLOORS = ("common", "models", "dataset", "planner", "recogniser", "generation", "trainer", "scoring",
+          "page")  # lowest first
 PACKAGES = [name for name in FLOORS if (TRAINING / name).is_dir()]
 COMMANDS = sorted(path.stem for path in TRAINING.glob("*.py"))
 MAX_COMMAND_LINES = 70  # a command is its description, its flags and a call

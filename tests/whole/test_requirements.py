@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+NOT_INSTALLED = {"gradio"}  # which demo.py asks for: it would hold Pillow back for all else
 CODE = [ROOT / name for name in ("dataExtraction", "training", "tests")]
 
 
@@ -70,7 +71,7 @@ def requirements():
 def test_every_import_is_declared(requirements):
     modules = imported_modules(CODE)
     assert {"torch", "PIL", "cairocffi", "requests"} <= modules.keys()
-    assert undeclared(modules, requirements) == {}
+    assert undeclared(modules, requirements).keys() == NOT_INSTALLED
 
 
 def test_every_dependency_is_capped(requirements):

@@ -31,16 +31,17 @@ class Candidate:
 
 
 def draw_candidates(pipeline: StableDiffusionPipeline, requests: Sequence[ImageRequest], settings: SamplingSettings,
-                    best_of: int = 1) -> Iterator[list[Candidate]]:
+                    best_of: int = 1, on_step: Callable[[], None] = lambda: None) -> Iterator[list[Candidate]]:
     """For each request its `best_of` candidates, drawn in batches under a progress bar.
 
-    Plans are handed over in components where the pipeline's tokenizer has tokens of them.
+    `on_step` is called after each denoising step of a batch. Plans are handed over in components where the pipeline's
+    tokenizer has tokens of them.
     """
     tokens = component_tokens(pipeline.tokenizer)
     requests = [replace(request, tokens=tokens) for request in requests]
     candidates = [request.candidate(number) for request in requests for number in range(best_of)]
     batches = settings.draw(pipeline, [candidate.prompt for candidate in candidates],
-                            [candidate.noise_seed for candidate in candidates])
+                            [candidate.noise_seed for candidate in candidates], on_step=on_step)
     with tqdm(total=len(candidates), desc="drawing", unit="image") as bar:
         images = _counted(batches, bar)
         for request in requests:

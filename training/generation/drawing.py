@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -57,12 +57,13 @@ def draw_to_folder(config: GenerateConfig) -> Path:
     return grid
 
 
-def say_unknown_words(requests: Sequence[ImageRequest], pipeline: StableDiffusionPipeline) -> None:
+def say_unknown_words(requests: Sequence[ImageRequest], pipeline: StableDiffusionPipeline,
+                      say: Callable[[str], object] = print) -> None:
     """Say of which words the model's text encoder knows none, as it may be of emoji: to it they are all the same."""
     for words in dict.fromkeys(request.drawn_words for request in requests):
         if set(pipeline.tokenizer.tokenize(words)) <= {pipeline.tokenizer.unk_token}:
-            print(f"{shortened(words)}: the model's text encoder knows nothing of this; what is drawn has nothing to "
-                  "do with it. Use English words")
+            say(f"{shortened(words)}: the model's text encoder knows nothing of this; what is drawn has nothing to "
+                "do with it. Use English words")
 
 
 def _in_words(chosen: Candidate) -> str | None:

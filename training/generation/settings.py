@@ -52,12 +52,14 @@ class SamplingSettings:
         check_ranges(self)
 
     def draw(self, pipeline: StableDiffusionPipeline, prompts: Sequence[str], noise_seeds: Sequence[int],
-             arithmetic: Callable[[], AbstractContextManager[object]] = nullcontext) -> Iterator[list[Image.Image]]:
+             arithmetic: Callable[[], AbstractContextManager[object]] = nullcontext,
+             on_step: Callable[[], None] = lambda: None) -> Iterator[list[Image.Image]]:
         """Draw one image for each prompt under these settings, of the model's own size, in batches; see sampling.
 
         The negative prompt is the empty one and, where a prompt names a number of strokes, in every other step its
-        words alone, so that the number is heeded too. `arithmetic` is around each batch's sampling. Raises UserError
-        for more steps than the model's noise schedule has, and where an image is not finite.
+        words alone, so that the number is heeded too. `arithmetic` is around each batch's sampling, `on_step` is
+        called after each of its steps. Raises UserError for more steps than the model's noise schedule has, and where
+        an image is not finite.
         """
         use_fast_sampler(pipeline)
         check_steps(pipeline, self.steps)
@@ -69,8 +71,8 @@ class SamplingSettings:
                 prompt_embeds = encode_prompts(pipeline, prompts[batch], pipeline.device)
                 negatives = [empty] + ([encode_prompts(pipeline, alone, pipeline.device)] if any(alone) else [])
                 images = sample(pipeline, prompt_embeds, negatives, noise_seeds[batch], self.steps,
-                                self.guidance_scale, size * pipeline.vae_scale_factor,
-                                guided_fraction=self.guided_fraction)
+                                self.guidance_scale, size * pipeline.vae_scale_factor, on_step,
+                                self.guided_fraction)
             yield images
 
 

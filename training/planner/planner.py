@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -94,6 +95,18 @@ class Planner:
             raise PlannerError(f"--parts: {len(indices)} components, where one or two make a character")
         arrangement = best_arrangement(self.components, *indices)
         return plan_of(words, self.components, arrangement, [1.0] * len(self.components.forms), "given")
+
+    def partners(self, words: str, form: str | None, count: int) -> list[str]:
+        """The meaning forms that go best with the component `form` for the words, the best first; None: by themselves.
+
+        None of them is the name of `form` once more, or makes an existing kanji with it.
+        """
+        worth, index = self.scores([words])[0], None if form is None else self.components.index(form)
+        if index is not None:
+            worth = worth + self.pairs.worth[index]
+        values, order = worth.sort(descending=True, stable=True)
+        best = zip(values[:count].tolist(), order[:count].tolist(), strict=True)
+        return [self.components.forms[one] for value, one in best if value > -math.inf]
 
     @torch.no_grad()
     def scores(self, words: Sequence[str]) -> torch.Tensor:

@@ -28,9 +28,9 @@ def render(template_name: str, **values: object) -> str:
 
 
 @functools.cache
-def environment() -> Environment:
-    """Where templates are found, and the filter that they have: `marked`."""
-    found = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
+def environment(folder: Path = TEMPLATES) -> Environment:
+    """A folder of templates, and the filter that they have: `marked`."""
+    found = Environment(loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined,
                         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     found.filters["marked"] = marked
     return found

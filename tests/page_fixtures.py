@@ -1,0 +1,40 @@
+"""A studio of demo.py's page over a random base that counts as trained on kanji, with a small planner and judge."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from generation import drawing, planning
+from page import studio as studio_module
+from page.config import DemoConfig
+from page.studio import Studio
+from planner_fixtures import save_small_planner
+from recogniser.judge import Judge
+from recogniser_fixtures import save_judge
+
+
+def save_run(folder: Path, pipeline: Path) -> Path:
+    """A run folder whose pipeline is that of another folder and was trained on kanji."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"kanji": True}))
+    (folder / "pipeline").symlink_to(pipeline)
+    return folder
+
+
+@contextmanager
+def small_studio(folder: Path, base: Path) -> Iterator[Studio]:
+    """A studio that draws with a run of `base` in two steps. Page and generate.py share its planner and judge."""
+    loaded = Judge.load(save_judge(folder / "judge", sharpness=50.0), None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planning, "PLANNER_WEIGHTS", save_small_planner(folder / "planner"))
+        patch.setattr(planning, "NAMES_FILE", folder / "no-names.jsonl")
+        patch.setattr(studio_module, "RUNS", folder / "runs")
+        for module in (studio_module, drawing):
+            patch.setattr(module.Judge, "load", lambda *_: loaded)
+        run = save_run(folder / "runs" / "small", base)
+        yield Studio(DemoConfig(model=str(run), steps=2, device="cpu"))

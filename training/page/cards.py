@@ -1,0 +1,118 @@
+"""What the page shows of a drawn character, as HTML: the picture, its reason, and three files to keep.
+
+The files are data URLs of the page itself: nothing is written on this machine, and nothing of it can be read.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from generation.best_of import Candidate
+from generation.check import found_fraction, found_in_words
+from generation.output import image_provenance, redraw_command
+from generation.svg import to_svg
+from page.plan_row import PlanRow
+from page.studio import Drawn
+from scoring.pages import environment
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+
+@dataclass(frozen=True)
+class Card:
+    """A character with its reason. found: in words, "" without a plan; read: what is found instead where all is not.
+
+    shown, png, svg, json: data URLs; command: what draws it again in a shell.
+    """
+
+    title: str
+    stem: str
+    parts: tuple[str, ...]
+    found: str
+    all_found: bool
+    read: str
+    strokes: int
+    is_well_formed: bool
+    nearest: str | None
+    is_copy: bool
+    is_best: bool
+    shown: str
+    png: str
+    svg: str
+    json: str
+    command: str
+
+    @classmethod
+    def of(cls, candidate: Candidate, drawn: Drawn) -> Card:
+        """One of the candidates that were drawn; its files are what generate.py writes for it."""
+        request, reading, plan = candidate.request, candidate.reading, candidate.request.plan
+        is_best = candidate is drawn.best
+        has_plan, fraction = plan is not None and bool(plan.components), found_fraction(plan, reading)
+        svg = _data_url("image/svg+xml", to_svg(candidate.image, request.title).encode())
+        png = _data_url("image/png", _png(candidate.image))
+        provenance = image_provenance(candidate, drawn.config, drawn.config.best_of, drawn.provenance)
+        return cls(
+            title=request.title, stem=request.stem if is_best else f"{request.stem}-candidate-{candidate.number + 1}",
+            parts=tuple(map(str, plan.components)) if has_plan else (),
+            found=found_in_words(plan, reading) if has_plan else "", all_found=fraction == 1.0,
+            read=" + ".join(map(str, reading.components)) or "no component that is known",
+            strokes=max(1, round(reading.strokes)), is_well_formed=reading.is_well_formed, nearest=reading.nearest,
+            is_copy=reading.is_copy, is_best=is_best, shown=svg if drawn.is_line_art else png, png=png, svg=svg,
+            json=_data_url("application/json", (json.dumps(provenance, indent=1, ensure_ascii=False) + "\n").encode()),
+            command=redraw_command(request, drawn.config))
+
+
+def cards_of(drawn: Drawn) -> list[Card]:
+    """The best first, then the others in the order in which they were drawn."""
+    return sorted((Card.of(candidate, drawn) for candidate in drawn.candidates), key=lambda card: not card.is_best)
+
+
+def gallery(groups: Sequence[Sequence[Card]]) -> str:
+    """The cards of what was just drawn, a group for each of the words; an invitation where there is none."""
+    return _render("gallery.html", groups=groups)
+
+
+def history(cards: Sequence[Card]) -> str:
+    """What was drawn in this visit, the latest first; nothing where nothing was."""
+    return _render("history.html", cards=cards)
+
+
+def notes(lines: Sequence[str], is_problem: bool = False) -> str:
+    """What is to be said, a line each, for eyes and screen readers."""
+    return _render("notes.html", lines=lines, is_problem=is_problem)
+
+
+def plan_head(row: PlanRow) -> str:
+    """What stands over the boxes of a plan: the words, and what the plan is."""
+    return _render("plan_head.html", row=row)
+
+
+def header() -> str:
+    """What stands at the head of the page."""
+    return _render("header.html")
+
+
+def footer(has_references: bool) -> str:
+    """Licences, acknowledgements, and how the nearest kanji can be had where there are none to compare with."""
+    return _render("footer.html", has_references=has_references)
+
+
+def _render(name: str, **values: object) -> str:
+    return environment(TEMPLATES).get_template(name).render(values)
+
+
+def _data_url(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _png(image: Image.Image) -> bytes:
+    data = io.BytesIO()
+    image.save(data, format="PNG")
+    return data.getvalue()
