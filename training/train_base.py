@@ -1,9 +1,10 @@
-"""Train the embedded base from scratch: a small autoencoder, then a small UNet over MiniLM's token states, in phases.
+r"""Train the embedded base from scratch: a small autoencoder, then a small UNet over MiniLM's token states, in phases.
 
     python training/train_base.py --train_data_dir data/kanji --output_dir runs/tiny-base
 
-    python dataExtraction/main.py --compose 120000 --evenness 0.5 --shapes 2 --least_common 3 --names --output data/kanji120
-    python training/train_base.py --train_data_dir data/kanji120 --start_from tiny     # the last phases, from given weights
+    python dataExtraction/main.py --compose 120000 --evenness 0.5 --shapes 2 --least_common 3 --names \
+        --output data/kanji120
+    python training/train_base.py --train_data_dir data/kanji120 --start_from tiny    # the last phases, on many more
 
 Every stage resumes where it stopped, and one that is complete is not run again. The result, `<output_dir>/tiny/` (vae/,
 unet/, scheduler/, README.md in fp16), is what training/tiny ships; copy it there to ship it. The UNet is trained by the

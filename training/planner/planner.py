@@ -64,8 +64,8 @@ class Planner:
         """Up to `count` different plans for the words, the best first; none where nothing can be said of them.
 
         The meaning of an existing kanji is that kanji's own plan first, unless `novel`. Words that are the names of two
-        components, "water horse", are these. Of plans that need more than `max_strokes` the one with the fewest is taken
-        where no other is left.
+        components, "water horse", are these. Of plans that need more than `max_strokes` the one with the fewest is
+        taken where no other is left.
         """
         text = " ".join(words.split())
         if not any(letter.isascii() and letter.isalpha() for letter in text):

@@ -42,7 +42,8 @@ MIRRORED, PLAIN = Path("data/mirrored"), Path("data/plain")  # our dataset folde
 TITLE_SIZE, TITLE_HEIGHT = 17, 26  # px, of an arm's name above its row of images
 # What the arms share: the embedded base's recipe, with a rate that falls and an average that follows in so few steps.
 RECIPE = replace(BaseConfig().words, component_caption_fraction=0.0, lr_scheduler="cosine", lr_cooldown_steps=0,
-                 ema_decay=0.99, validation_steps=0, checkpointing_steps=250, checkpoints_total_limit=1, report_to="none")
+                 ema_decay=0.99, validation_steps=0, checkpointing_steps=250, checkpoints_total_limit=1,
+                 report_to="none")
 # What each arm changes in the settings of the one before; the first is the first exercise's recipe.
 CHANGES: dict[str, dict[str, Any]] = {
     "first exercise": {"train_data_dir": MIRRORED, "caption_column": JOINED, "composed_fraction": 0.0,
