@@ -21,7 +21,7 @@ DIFFUSERS_FLAGS = (
     "cache_dir", "resolution", "train_batch_size", "gradient_accumulation_steps", "max_train_steps",
     "num_train_epochs", "learning_rate", "lr_scheduler", "lr_warmup_steps", "mixed_precision", "use_ema",
     "snr_gamma", "noise_offset", "seed", "checkpointing_steps", "checkpoints_total_limit",
-    "resume_from_checkpoint", "validation_prompts", "report_to", "push_to_hub", "hub_model_id",
+    "resume_from_checkpoint", "validation_prompts", "report_to", "tracker_project_name", "push_to_hub", "hub_model_id",
     "gradient_checkpointing", "max_train_samples", "max_grad_norm", "adam_beta1", "adam_beta2",
     "adam_weight_decay", "adam_epsilon")
 

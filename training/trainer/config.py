@@ -163,8 +163,12 @@ class TrainConfig:
     """Classifier-free guidance of a sample; 1 turns it off."""
     logging_steps: int = setting(10, at_least=1, may_differ=True, not_of_result=True)
     """Updates between lines of metrics.jsonl; the only time the loop waits for the device."""
-    report_to: Literal["tensorboard", "none"] = setting("tensorboard", may_differ=True, not_of_result=True)
-    """Where metrics go beside metrics.jsonl."""
+    report_to: Literal["tensorboard", "wandb", "all", "none"] = setting(
+        "tensorboard", may_differ=True, not_of_result=True)
+    """Where metrics and sample grids go beside metrics.jsonl: TensorBoard, Weights & Biases (pip install wandb), or
+    both."""
+    tracker_project_name: str = setting("text2image-fine-tune", may_differ=True, not_of_result=True)
+    """The project at Weights & Biases."""
     push_to_hub: bool = setting(False, may_differ=True)
     """Send pipeline, card, grid and metrics to the hub at the end (log in first: hf auth login, or HF_TOKEN)."""
     push_dataset: bool = setting(False, may_differ=True)

@@ -46,7 +46,7 @@ class TrainingRun:
         """Train to the last step, saving and sampling on the way; on a signal, save and raise Stopped."""
         if self.folder is not None:
             self.folder.write_settings(self.config, self.parts.card_metadata)
-            self.folder.open_reports(self.step, self.config.report_to == "tensorboard")
+            self.folder.open_reports(self.step, self.config.report_to in ("tensorboard", "all"))
         several = self.accelerator.num_processes > 1  # these stop together, at a step that they agree on
         try:
             with self.stop.deferred() if several else nullcontext():

@@ -14,7 +14,7 @@ from common.quiet import known_noise_off
 from common.stop_signals import StopSignals
 from dataset.captioned_folder import read_dataset, without_prompts
 from dataset.rows import Row
-from trainer import hub
+from trainer import hub, trackers
 from trainer.config import TrainConfig, with_epochs
 from trainer.finished import input_digests, is_finished, mark_finished
 from trainer.loop import TrainingError, TrainingRun
@@ -48,11 +48,14 @@ def train(config: TrainConfig, stop: StopSignals) -> Path:
         return config.output_dir / "pipeline"
     folder = by_main_alone(accelerator, lambda: RunFolder(config.output_dir))
     try:
+        by_main_alone(accelerator, lambda: trackers.check(config))
         by_main_alone(accelerator, lambda: hub.check(config))
         if folder is not None:
             inputs = input_digests(config)  # as they are now, before they are read
         rows, extra = _read_rows(config, accelerator.is_main_process)
         config = with_epochs(config, len(rows) + len(extra), accelerator.num_processes)
+        if (started := by_main_alone(accelerator, lambda: trackers.Trackers(accelerator, config))) is not None:
+            folder.trackers = started
         parts = build_parts(config, accelerator, rows, extra)
         pipeline = TrainingRun(config, accelerator, parts, folder, stop).run_all()
         if folder is not None:
@@ -108,7 +111,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
     else:
         torch.set_float32_matmul_precision("high")
-    return Accelerator(mixed_precision=config.mixed_precision, cpu=on_cpu,
+    return Accelerator(mixed_precision=config.mixed_precision, cpu=on_cpu, log_with=trackers.wanted_trackers(config),
                        kwargs_handlers=[InitProcessGroupKwargs(timeout=PROCESS_GROUP_TIMEOUT)])
 
 

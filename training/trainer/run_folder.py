@@ -22,6 +22,7 @@ from common.errors import UserError
 from common.files import save_image, write_text
 from common.settings import as_json
 from trainer.config import TrainConfig
+from trainer.trackers import Trackers
 
 CONFIG, COMMAND, METRICS = "config.json", "command.txt", "metrics.jsonl"
 REPORTED_PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "peft", "safetensors")
@@ -54,10 +55,11 @@ class RunFolder:
         self._lock.flush()
         self._metrics: IO[str] | None = None
         self._tensorboard: Any = None
+        self.trackers: Trackers | None = None
 
     def close(self) -> None:
         """Close the reports and give the lock back."""
-        for report in (self._metrics, self._tensorboard):
+        for report in (self._metrics, self._tensorboard, self.trackers):
             if report is not None:
                 report.close()
         self._lock.close()
@@ -90,10 +92,10 @@ class RunFolder:
             self._tensorboard = SummaryWriter(str(self.path / "tensorboard"), purge_step=step)
 
     def report(self, step: int, values: dict[str, float]) -> None:
-        """Add a line to metrics.jsonl and points to TensorBoard; what is not finite is null, since JSON has no word.
+        """Add a line to metrics.jsonl, points to TensorBoard, and what the trackers take.
 
-        Under fp16 the norm of the gradients is infinite where the scale of the loss was too large; the scaler leaves
-        that update out and lowers the scale.
+        What is not finite is null in the first, since JSON has no word. Under fp16 the norm of the gradients is
+        infinite where the scale of the loss was too large; the scaler leaves that update out and lowers the scale.
         """
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._metrics.write(json.dumps({"step": step, **finite}, allow_nan=False) + "\n")
@@ -101,6 +103,8 @@ class RunFolder:
         if self._tensorboard is not None:
             for name, value in values.items():
                 self._tensorboard.add_scalar(name, value, step)
+        if self.trackers is not None:
+            self.trackers.log(step, values)
 
     def grid_path(self, step: int) -> Path:
         """Where the sample grid of a step lies, whole or not at all: samples/step-000500.png."""
@@ -115,6 +119,8 @@ class RunFolder:
             import numpy as np
 
             self._tensorboard.add_image("samples", np.asarray(grid.convert("RGB")), step, dataformats="HWC")
+        if self.trackers is not None:
+            self.trackers.log_grid(step, grid)
         return path
 
 
