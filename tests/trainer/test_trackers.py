@@ -123,7 +123,7 @@ def test_without_wandb_nothing_is_read_and_the_command_that_installs_it_named(
 def test_a_tracker_that_cannot_start_ends_the_run_before_anything_is_encoded(bench: Path, tmp_path: Path) -> None:
     ended = run_main(config_of(bench, tmp_path), tmp_path / "log", standing_in(NotLoggedIn, tmp_path))
     assert ended.status == 1
-    assert "wandb cannot be started (No API key configured.). Log in with `wandb login`" in ended.output
+    assert "wandb cannot be started (No API key configured). Log in with `wandb login`" in ended.output
     assert "Traceback" not in ended.output and not (tmp_path / "cache").exists()
 
 

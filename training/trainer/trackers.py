@@ -58,9 +58,9 @@ class Trackers:
                 accelerator.init_trackers(config.tracker_project_name, config=public_settings(config),
                                           init_kwargs={WANDB: options})
             except Exception as error:  # a login, a route, a mode that is none: wandb names each its way
-                raise TrackerError(f"--report_to {config.report_to}: wandb cannot be started ({first_line(error)}). "
-                                   "Log in with `wandb login`, set WANDB_MODE=offline, or leave the flag out."
-                                   ) from None
+                why = first_line(error).rstrip(".")
+                raise TrackerError(f"--report_to {config.report_to}: wandb cannot be started ({why}). Log in with "
+                                   "`wandb login`, set WANDB_MODE=offline, or leave the flag out.") from None
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Report values of a step (updates done)."""
