@@ -7,14 +7,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from common.characters import shortened
 from common.device import choose_device
 from common.files import save_image
-from common.image_grid import captioned_grid
+from common.image_grid import GRID, captioned_grid
 from common.quiet import known_noise_off
 from generation.best_of import Candidate, choose, draw_candidates
 from generation.check import explain, reason
 from generation.output import image_provenance, model_provenance, save_sample
-from generation.planning import find_planner, plan_requests, shortened
+from generation.planning import find_planner, plan_requests
 from generation.request import ImageRequest, read_requests
 from generation.settings import GenerateConfig
 from generation.svg import save_svg
@@ -23,8 +24,6 @@ from recogniser.judge import Judge
 
 with known_noise_off():
     from diffusers import StableDiffusionPipeline
-
-GRID = "collated_examples.png"
 
 
 def draw_to_folder(config: GenerateConfig) -> Path:
