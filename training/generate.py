@@ -15,7 +15,8 @@ that seed and the words, so that two prompts never begin alike, and where severa
 `--best_of 8` draws eight candidates for each image, the first of which is the one that would be drawn without it, and
 keeps the one in which the recogniser finds what was planned, then the best formed and nearest to `--strokes`; a near
 copy of an existing kanji only where none is as good, or where that kanji is the plan.
-`--explain` says what was planned and what is found of it. `--svg` adds the image as vector paths.
+`--explain` says what was planned and what is found of it. `--svg` adds the outline as vector paths, NAME.svg, and
+NAME.strokes.svg: the strokes in drawing order, which a browser plays, where some are found that draw the image again.
 """
 
 from __future__ import annotations

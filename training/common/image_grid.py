@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
+GRID = "collated_examples.png"  # the file of what a command drew, all in one image
 MARGIN = 10  # px around each image
 CAPTION_LINES = 2  # lines of text under an image; a longer caption ends in an ellipsis
 FONT_SIZE = 13  # px

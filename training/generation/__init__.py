@@ -1,1 +1,1 @@
-"""A request, sampling, the choice among several, SVG."""
+"""A request, sampling, the choice among several, SVG, strokes, a font."""

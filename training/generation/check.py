@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from generation.planning import shortened
+from common.characters import shortened
 from generation.request import ImageRequest
 from planner.plan import Plan, PlannedComponent
 from recogniser.judge import Reading

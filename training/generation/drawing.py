@@ -7,24 +7,23 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from common.characters import shortened
 from common.device import choose_device
 from common.files import save_image
-from common.image_grid import captioned_grid
+from common.image_grid import GRID, captioned_grid
 from common.quiet import known_noise_off
 from generation.best_of import Candidate, choose, draw_candidates
 from generation.check import explain, reason
 from generation.output import image_provenance, model_provenance, save_sample
-from generation.planning import find_planner, plan_requests, shortened
+from generation.planning import find_planner, plan_requests
 from generation.request import ImageRequest, read_requests
 from generation.settings import GenerateConfig
-from generation.svg import save_svg
+from generation.vectors import installed_finder, save_vectors
 from models.pipelines import load_model
 from recogniser.judge import Judge
 
 with known_noise_off():
     from diffusers import StableDiffusionPipeline
-
-GRID = "collated_examples.png"
 
 
 def draw_to_folder(config: GenerateConfig) -> Path:
@@ -32,7 +31,7 @@ def draw_to_folder(config: GenerateConfig) -> Path:
 
     Says of each image what was planned and, where a judge reads it, what was found. Raises UserError for an empty
     prompt, an unreadable prompts file or a GPU that is not there, ModelError for a model and PlannerError for a planner
-    or a component that cannot be had; nothing is written then.
+    or a component that cannot be had, NoStrokesError for a KanjiVG that is not there; nothing is written then.
     """
     requests = read_requests(config)
     device = choose_device(config.device)
@@ -41,15 +40,15 @@ def draw_to_folder(config: GenerateConfig) -> Path:
     requests = plan_requests(requests, find_planner(config, pipeline), config)
     say_unknown_words(requests, pipeline)
     model = model_provenance(config.model, pipeline)
+    finder = installed_finder() if config.svg else None
     config.output.mkdir(parents=True, exist_ok=True)
     images = []
     for request, candidates in zip(requests, draw_candidates(pipeline, requests, config, config.best_of), strict=True):
         chosen = choose(candidates, judge)
+        strokes, lack = save_vectors(chosen.image, chosen.request, config.output, finder) if finder else ({}, None)
         save_sample(chosen.image, config.output, request.stem,
-                    image_provenance(chosen, config, config.best_of, model))
-        if config.svg:
-            save_svg(chosen.image, request.title, config.output / f"{request.stem}.svg")
-        if said := _in_words(chosen):
+                    image_provenance(chosen, config, config.best_of, model) | strokes)
+        for said in filter(None, (_in_words(chosen), lack)):
             tqdm.write(said)
         images.append(chosen.image)
     grid = config.output / GRID

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from common.characters import shortened
 from common.quiet import known_noise_off
 from generation.drawn_components import DrawnComponents
 from generation.request import ImageRequest, part_names
@@ -25,7 +26,6 @@ with known_noise_off():
 MAX_PLANS = 4  # of some words, among which images and candidates are divided
 GOOD_PLAN = 0.85  # a further plan is good where its confidence is at least this fraction of the first's
 RANK_DISCOUNT = 0.9  # of 0.7 nothing is left of the gain, of 1 every tenth plan is another word's too
-SHOWN_LETTERS = 60  # of words in a message
 
 
 def find_planner(settings: PlanningSettings, pipeline: StableDiffusionPipeline,
@@ -124,9 +124,3 @@ def _problem(request: ImageRequest, plans: Sequence[Plan]) -> str | None:
         return (f"{shown}: {request.strokes} strokes are too few for its plan; the nearest that is possible has about "
                 f"{plans[0].strokes}")
     return None
-
-
-def shortened(words: str) -> str:
-    """Words as a message has them: on one line, and no more of them than fit there."""
-    line = " ".join(words.split())
-    return line if len(line) <= SHOWN_LETTERS else f"{line[:SHOWN_LETTERS - 1]}…"

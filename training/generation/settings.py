@@ -114,7 +114,8 @@ class GenerateConfig(PlanningSettings):
     explain: bool = False
     """Say of each image which planned components the recogniser finds in it, also without choosing."""
     svg: bool = False
-    """Also write each image as vector paths, an SVG beside its PNG."""
+    """Also write each image as vector paths, NAME.svg, and as strokes in drawing order, NAME.strokes.svg, where these
+    are found; takes about a second an image."""
     columns: int | None = setting(None, at_least=1, at_most=100)
     """Columns of the grid; about square without it."""
 

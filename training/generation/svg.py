@@ -44,9 +44,13 @@ def to_svg(image: Image.Image, words: str) -> str:
     """
     width, height = image.size
     paths = "".join(f'<path d="{outline}"/>\n' for outline in outlines(image))
-    title = html.escape(_NOT_XML.sub("", words), quote=False)
     return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-            f'viewBox="0 0 {width} {height}">\n<title>{title}</title>\n{paths}</svg>\n')
+            f'viewBox="0 0 {width} {height}">\n<title>{as_xml_text(words)}</title>\n{paths}</svg>\n')
+
+
+def as_xml_text(words: str) -> str:
+    """Any words as text of an XML document; what it may not have is left out."""
+    return html.escape(_NOT_XML.sub("", words), quote=False)
 
 
 def outlines(image: Image.Image) -> list[str]:

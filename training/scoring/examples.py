@@ -10,12 +10,11 @@ from pathlib import Path
 from common.device import choose_device
 from common.errors import UserError
 from common.files import save_image
-from common.image_grid import captioned_grid
+from common.image_grid import GRID, captioned_grid
 from common.quiet import known_noise_off
 from common.settings import setting
 from common.stop_signals import StopSignals
 from generation.best_of import best_candidate, draw_candidates, read_candidates
-from generation.drawing import GRID
 from generation.output import image_provenance, model_provenance, save_sample
 from generation.planning import find_planner, plan_requests
 from generation.request import ImageRequest, read_requests, read_sections
