@@ -175,6 +175,19 @@ def test_a_plan_is_handed_over_in_components_where_each_has_a_name_and_a_token()
     assert nameless.prompt_with({"口"}) == nameless.prompt
 
 
+def test_words_that_spell_components_are_a_plan_of_their_own_and_behind_other_words_they_are_drawn_as_they_stand(
+        planner):
+    said = []
+    whole, without, mixed = planned(planner, "⿱ two 二, person 人", "two 二, person 人", "rocket, two 二, person 人",
+                                    say=said.append)
+    tokens = {"二", "人", "⿱"}
+    assert [replace(one, tokens=tokens).prompt for one in (whole, without, mixed)] == [
+        "⿱ two 二, person 人", "two 二, person 人", "rocket, two 二, person 人"]
+    assert whole.plan.reason().endswith(": top 二 two + bottom 人 person") and whole.prompt == "two person"
+    assert whole.other_plans == () and mixed.plan is None and said == []
+    assert Plan.spelled("rocket 🚀") is Plan.spelled("山") is Plan.spelled("Full Moon") is None
+
+
 def test_a_model_whose_tokenizer_has_the_components_is_given_them_and_any_other_their_names(shipped, base, tmp_path):
     from models.component_tokens import add_component_tokens
     from models.pipelines import load_pipeline

@@ -20,9 +20,11 @@ from dataset.rows import Row
 from generation import planning
 from generation.request import read_requests
 from generation.settings import GenerateConfig
+from models.component_tokens import add_component_tokens
+from models.pipelines import load_pipeline
 from planner.planner import Planner
 from planner_fixtures import save_small_planner
-from recogniser_fixtures import glyph, reading, save_judge, save_kanji_set
+from recogniser_fixtures import MEANINGS, glyph, reading, save_judge, save_kanji_set
 from scoring import benchmark, evaluation
 from scoring.figures import (
     RealKanji,
@@ -338,3 +340,15 @@ def test_the_balance_of_an_image_is_where_its_ink_is():
     left = ink_balance([glyph({"left": "口"}), Image.new("L", (64, 64), "white")])
     assert left[0][0] < 0.35 and left[0][2] == 1.0 and left[0][1] == pytest.approx(0.5, abs=0.02)
     assert left[1].tolist() == [0.5] * 4
+
+
+def test_a_model_with_tokens_of_components_is_asked_for_the_pairs_in_these_too(kanji, base, tmp_path, judges, planner):
+    pipeline = load_pipeline(str(base))
+    add_component_tokens(pipeline, {"⿰": "left right", **MEANINGS})
+    pipeline.save_pretrained(tmp_path / "with tokens")
+    flags = ["--known", "0", "--heldout", "0", "--wild", "0", "--budget", "0", "--plans", "0", "--no_guess"]
+    assert evaluate_command.main(command(kanji, tmp_path / "with tokens", tmp_path / "report", *flags)) == 0
+    sets = json.loads((tmp_path / "report" / "report.json").read_text())["sets"]
+    assert list(sets) == ["pairs", "pairs_spelled"]
+    assert sets["pairs_spelled"]["plans"]["planned"]["value"] == 1.0
+    assert sets["pairs_spelled"]["images"] == sets["pairs"]["images"] > 0

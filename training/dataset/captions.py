@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 
 # How two components stand, by KanjiVG's position of the first: Unicode's ideographic description characters, and what
@@ -18,6 +19,19 @@ def components_caption(components: Iterable[tuple[str, str]], layout: str = "") 
     said by the order alone, as in captions of names.
     """
     return f"{layout} ".lstrip() + ", ".join(f"{name} {form}" for name, form in components)
+
+
+def spelled_components(text: str) -> tuple[str, list[tuple[str, str]], bool]:
+    """The layout, the components and whether there is nothing else, of a text as components_caption writes it.
+
+    "⿰ boat 舟, water 水" gives ("⿰", [("boat", "舟"), ("water", "水")], True); a text of other words no components.
+    """
+    text = text.strip()
+    layout = text[0] if text[:1] in LAYOUT_NAMES else ""
+    parts = [part.strip() for part in text.removeprefix(layout).split(",")]
+    found = [re.fullmatch(r"(.*[A-Za-z].*) (\w)", part) for part in parts]
+    components = [(one[1], one[2]) for one in found if one and unicodedata.category(one[2]) == "Lo"]
+    return layout, components, len(components) == len(parts)
 
 
 def with_components(caption: str, components: str) -> str:

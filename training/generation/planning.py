@@ -13,6 +13,7 @@ from pathlib import Path
 
 from common.characters import shortened
 from common.quiet import known_noise_off
+from dataset.captions import spelled_components
 from generation.drawn_components import DrawnComponents
 from generation.request import ImageRequest, part_names
 from generation.settings import GenerateConfig, PlanningSettings
@@ -74,6 +75,10 @@ def plan_requests(requests: Sequence[ImageRequest], planner: Planner | None, set
 
 def _plans(planner: Planner, request: ImageRequest, settings: PlanningSettings,
            drawn: DrawnComponents | None) -> list[Plan]:
+    if spelled := Plan.spelled(request.words):
+        return [spelled]
+    if spelled_components(request.words)[1]:  # behind other words: they are drawn as they stand
+        return []
     if isinstance(settings, GenerateConfig) and settings.parts is not None:
         return [planner.given(part_names(settings.parts), request.words)]
     return best_drawn_first(planner.plans(request.words, MAX_PLANS, settings.novel, request.strokes), drawn)
@@ -118,6 +123,8 @@ def _worth(plan: Plan) -> float:
 def _problem(request: ImageRequest, plans: Sequence[Plan]) -> str | None:
     """What is to be said of a plan before it is drawn, if anything."""
     shown = shortened(request.words)
+    if not plans and spelled_components(request.words)[1]:
+        return None
     if not plans:
         return f"{shown}: nothing can be planned for these words; they are drawn as they are"
     if request.strokes is not None and plans[0].strokes > request.strokes:

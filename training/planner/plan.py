@@ -6,9 +6,12 @@ from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from dataset.captions import LAYOUTS, components_caption, with_components
+from dataset.captions import LAYOUTS, components_caption, spelled_components, with_components
 from dataset.rows import SLOT_WORDS
 
+MAX_SPELLED = 3  # components of a plan that is spelled out
+SLOTS_OF_LAYOUT = {"⿰": ("left", "right"), "⿱": ("top", "bottom"), "⿸": ("tare", "tarec"), "⿺": ("nyo", "nyoc"),
+                "⿴": ("kamae", "kamaec")}
 Source = Literal["kanji", "names", "network", "given"]
 
 
@@ -27,7 +30,7 @@ class PlannedComponent:
 
     def __str__(self) -> str:
         """As in "left 舟 boat"."""
-        return f"{SLOT_WORDS.get(self.slot, self.slot)} {self.form} {self.name}".removeprefix("whole ").rstrip()
+        return f"{SLOT_WORDS.get(self.slot, self.slot)} {self.form} {self.name}".removeprefix("whole ").strip()
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,17 @@ class Plan:
     def reason(self) -> str:
         """In words: "submarine: left 舟 boat + right 水 water"."""
         return f"{self.words}: {' + '.join(map(str, self.components))}"
+
+    @classmethod
+    def spelled(cls, text: str) -> Plan | None:
+        """The plan that a text spells, "⿰ boat 舟, water 水", of one to three components; None of any other text."""
+        layout, components, is_all = spelled_components(text)
+        if not is_all or len(components) > MAX_SPELLED:
+            return None
+        slots = [*SLOTS_OF_LAYOUT.get(layout, ())] if len(components) == 2 else []
+        slots += [""] * (len(components) - len(slots))
+        return cls(text, tuple(PlannedComponent(form, name, slot) for (name, form), slot in zip(
+            components, slots, strict=True)), 0, "given")
 
     def to_json(self) -> dict[str, Any]:
         """As JSON holds it."""

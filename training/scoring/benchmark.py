@@ -69,8 +69,8 @@ class Benchmark:
                 for one, reading, control in zip(sampled, self.judge.read(images), controls, strict=True)]
 
 
-def prepare(config: EvaluateConfig) -> Benchmark:
-    """What these settings score a model with, whichever it is.
+def prepare(config: EvaluateConfig, has_tokens: bool = False) -> Benchmark:
+    """What these settings score a model with, whichever it is; `has_tokens`: of components, by which it can be asked.
 
     Raises DatasetError, JudgeError, PlannerError, or WordNetError where a named WordNet cannot be read.
     """
@@ -83,7 +83,8 @@ def prepare(config: EvaluateConfig) -> Benchmark:
     planner, no_planner = load_planner(config)
     drawn = DrawnComponents.of_model(config.model)
     taxonomy, no_wordnet = load_taxonomy(config)
-    prompts, no_prompts = without_empty(choose_prompts(config, rows, held_out, planner, drawn), config.train_data_dir)
+    prompts, no_prompts = without_empty(choose_prompts(config, rows, held_out, planner, drawn, has_tokens),
+                                        config.train_data_dir)
     plans = plans_to_compose(planner, drawn)
     composed = None
     if config.composed_plans is not None and planner is not None:
@@ -121,8 +122,9 @@ def load_taxonomy(config: EvaluateConfig) -> tuple[Taxonomy | None, tuple[str, .
 
 
 def choose_prompts(config: EvaluateConfig, rows: Sequence[Row], held_out: Sequence[Row],
-                   planner: Planner | None, drawn: DrawnComponents | None) -> dict[str, list[Prompt]]:
-    """The prompts of each set that is not left out; without a planner planned sets are."""
+                   planner: Planner | None, drawn: DrawnComponents | None,
+                   has_tokens: bool = False) -> dict[str, list[Prompt]]:
+    """The prompts of each set that is not left out; without a planner planned sets are, without tokens spelled ones."""
     makers = {
         "known": lambda: known_prompts(rows, config.known, config.seed),
         "heldout": lambda: heldout_prompts(held_out, rows, config.heldout, config.seed),
@@ -132,6 +134,8 @@ def choose_prompts(config: EvaluateConfig, rows: Sequence[Row], held_out: Sequen
         "plans": lambda: plans_prompts(config.plans),
     }
     prompts = {name: makers[name]() for name in SETS if getattr(config, name)}
+    if has_tokens and "pairs" in prompts:
+        prompts["pairs_spelled"] = pair_prompts(config.train_data_dir, config.pairs, config.seed, rows, spelled=True)
     prompts |= {name: prompts[source] for name, source in PLANNED_AGAIN.items() if source in prompts}
     if planner is None:
         return {name: of_set for name, of_set in prompts.items() if name not in PLANNED_SETS}

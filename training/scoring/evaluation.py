@@ -37,10 +37,11 @@ from scoring.report import (
     shown_settings,
 )
 
-BEST_OF_SETS = ("wild", "pairs", "wild_planned", "plans")
+BEST_OF_SETS = ("wild", "pairs", "pairs_spelled", "wild_planned", "plans")
 GUESSED_SETS = ("wild", "wild_planned", "heldout", "heldout_planned", "plans")
 SEEDS = {  # images a prompt
-    "known": 2, "heldout": 1, "pairs": 2, "wild": 4, "budget": 1, "plans": 2, "wild_planned": 4, "heldout_planned": 1}
+    "known": 2, "heldout": 1, "pairs": 2, "pairs_spelled": 2, "wild": 4, "budget": 1, "plans": 2, "wild_planned": 4,
+    "heldout_planned": 1}
 
 
 class Sampler:
@@ -72,7 +73,7 @@ def evaluate(config: EvaluateConfig) -> tuple[Report, dict[str, list[ScoredSampl
     the recogniser, the planner, a named WordNet or the device cannot be had.
     """
     sampler = Sampler(load_model(config.model, config.revision), choose_device(config.device), config)
-    benchmark = prepare(config)
+    benchmark = prepare(config, has_tokens=bool(component_tokens(sampler.pipeline.tokenizer)))
     return *score(sampler, benchmark), benchmark.plans
 
 
@@ -158,7 +159,7 @@ def _score_real(benchmark: Benchmark, seed: int) -> RealScore:
 
 def _score_set(name: str, samples: Sequence[ScoredSample], benchmark: Benchmark, seed: int) -> SetScore:
     figures, taxonomy = score_set(samples, benchmark.real, seed), benchmark.taxonomy
-    if name == "pairs":
+    if name in ("pairs", "pairs_spelled"):
         figures = score_pairs(figures, samples, benchmark.uses, seed)
     if name in PLANNED_SETS:
         figures = replace(figures, plans=score_plans(samples, seed))

@@ -2,7 +2,8 @@
 
 known: meanings of training kanji; heldout: all meanings of kanji that were never trained on; pairs: two concepts that
 were never composed; wild: the modern world, which has no kanji; budget: known meanings with a number of strokes; plans:
-words that no model was trained on. In the planned sets, `plans` and two of the others once more, a planner turns the
+words that no model was trained on. pairs_spelled: the same pairs in components, for a model that has tokens of them, as
+a plan is handed over to it. In the planned sets, `plans` and two of the others once more, a planner turns the
 words into components, and the model is given their names.
 """
 
@@ -16,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dataset.captioned_folder import DatasetError
+from dataset.captions import LAYOUTS, components_caption
 from dataset.rows import Row, form_of, forms_alike, homonyms
 from generation.drawn_components import DrawnComponents
 from generation.planning import MAX_PLANS, best_drawn_first
@@ -26,7 +28,7 @@ from planner.planner import Planner
 
 SETS = ("known", "heldout", "pairs", "wild", "budget", "plans")  # each with a number of prompts in the settings
 PLANNED_AGAIN = {"wild_planned": "wild", "heldout_planned": "heldout"}  # the same words as in another set, planned
-PLANNED_SETS = ("plans", *PLANNED_AGAIN)
+PLANNED_SETS = ("plans", "pairs_spelled", *PLANNED_AGAIN)
 
 
 @dataclass(frozen=True)
@@ -85,16 +87,16 @@ def heldout_prompts(held_out: Sequence[Row], rows: Sequence[Row], count: int | N
             for prompt in _of_meanings(meanings, held_out)]
 
 
-def pair_prompts(folder: Path, count: int, seed: int, rows: Sequence[Row] = ()) -> list[Prompt]:
+def pair_prompts(folder: Path, count: int, seed: int, rows: Sequence[Row] = (), spelled: bool = False) -> list[Prompt]:
     """Two-concept prompts from the dataset's heldout_pairs.jsonl. Raises DatasetError where it cannot be read.
 
     The first answer of each is its own two components. Each may also be a homonym of it in `rows`, those that are
-    trained on: a prompt says "ward", not which of 区 and 區.
+    trained on: a prompt says "ward", not which of 区 and 區. `spelled` ones do: "⿰ boat 舟, water 水".
     """
     path, named_alike = folder / "heldout_pairs.jsonl", homonyms(rows)
     try:
         lines = [json.loads(line) for line in path.read_text(encoding="utf8").splitlines() if line.strip()]
-        pairs = [Prompt(line["text"], _with_homonyms(line["components"], named_alike)) for line in lines]
+        pairs = [_pair(line, _with_homonyms(line["components"], named_alike), spelled) for line in lines]
     except FileNotFoundError:
         raise DatasetError(f"{path}: not there. It comes with composed characters: "
                            "python dataExtraction/main.py --compose 20000") from None
@@ -114,8 +116,12 @@ def plans_prompts(count: int | None) -> list[Prompt]:
 
 
 def planned(prompts: Sequence[Prompt], planner: Planner, drawn: DrawnComponents | None) -> list[Prompt]:
-    """The same prompts with the plans that generate.py would make of their words, for a model that draws so well."""
-    return [replace(prompt, plans=tuple(best_drawn_first(planner.plans(prompt.text, MAX_PLANS), drawn)))
+    """The same prompts with the plans that generate.py would make of their words, for a model that draws so well.
+
+    One that has a plan already keeps it.
+    """
+    return [prompt if prompt.plans else
+            replace(prompt, plans=tuple(best_drawn_first(planner.plans(prompt.text, MAX_PLANS), drawn)))
             for prompt in prompts]
 
 
@@ -130,6 +136,15 @@ def budget_prompts(rows: Sequence[Row], count: int, seed: int) -> list[Prompt]:
 def jouyou_strokes(rows: Sequence[Row]) -> list[int]:
     """The stroke counts of the real characters that have a grade."""
     return [row.strokes for row in rows if not row.is_composed and row.metadata.get("grade") and row.strokes]
+
+
+def _pair(line: dict, answers: tuple[frozenset[str], ...], spelled: bool) -> Prompt:
+    if not spelled:
+        return Prompt(line["text"], answers)
+    named = ((component["meaning"], form_of(component)) for component in line["components"])
+    text = components_caption(named, LAYOUTS.get(line["components"][0].get("position"), ""))
+    plan = Plan.spelled(text)
+    return Prompt(text, answers, plans=(plan,) if plan else ())
 
 
 def _with_homonyms(components: Sequence[dict], named_alike: Mapping[str, frozenset[str]]) -> tuple[frozenset[str], ...]:

@@ -36,6 +36,8 @@ SETS = {  # name: what it is called, and what it is
     "wild": ("The modern world", "The names as they are. They have no kanji: copies of existing ones are not wanted, "
              "and which components would fit is our opinion."),
     "pairs": ("Two concepts", "Pairs that were never composed in training. Homonyms of a component count as it."),
+    "pairs_spelled": ("Two concepts, in components", "The same pairs, each handed over as a plan is: how well plans "
+                      "are drawn."),
     "heldout_planned": ("Held-out kanji, planned", "The same meanings, planned; no plan is that of a real kanji."),
     "heldout": ("Held-out kanji", "Meanings of kanji that were never trained on."),
     "known": ("Known kanji", "Meanings of kanji that were trained on. Copies are wanted here."),

@@ -12,6 +12,7 @@ SUBJECTS = {  # of the verdict, the most telling first: it has the first two tha
     "plans": "words that no model was trained on, planned",
     "wild": "names of the modern world",
     "pairs": "two concepts",
+    "pairs_spelled": "two concepts, spelled in components",
     "heldout_planned": "meanings of held-out kanji, planned",
     "heldout": "meanings of held-out kanji",
     "known": "meanings of kanji that were trained on",
