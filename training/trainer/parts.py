@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from models.families import Family, family_of
 from models.noise_schedule import NoiseSchedule
 from models.pipelines import load_pipeline, module_hash
 from recogniser.judge import Judge
-from trainer import disk_space
+from trainer import autoencoder_check, disk_space
 from trainer.compile_check import refuse_other_gradients
 from trainer.config import CAPTION_DROPOUT, TrainConfig, samples_per_update
 from trainer.losses import DiffusionTerm, LossTerm
@@ -71,6 +72,8 @@ def build_parts(config: TrainConfig, accelerator: Accelerator, rows: Sequence[Ro
     provenance = provenance_of(pipeline, all_rows, reward_model, samples)
     refuse_differences(accelerator, {**provenance, **as_json(config, without=PRIVATE)})
     checkpoint = told_by_main(accelerator, lambda: find_checkpoint(config, provenance, accelerator.print))
+    if checkpoint is None and accelerator.is_main_process:
+        say_what_is_redrawn_badly(config, pipeline, all_rows)
     schedule = family.noise_schedule(pipeline.scheduler, accelerator.device)
     refuse_empty_range(config, len(schedule))
     terms = loss_terms(config, pipeline, family, schedule, all_rows, reward_model, accelerator.device)
@@ -88,6 +91,14 @@ def build_parts(config: TrainConfig, accelerator: Accelerator, rows: Sequence[Ro
     card_metadata = {**provenance, "processes": accelerator.num_processes,
                      "kanji": any(row.metadata.get("literal") for row in all_rows)}
     return Parts(step, provenance, card_metadata, names, plan, batches, terms, train_state, sample_grid)
+
+
+def say_what_is_redrawn_badly(config: TrainConfig, pipeline: StableDiffusionPipeline, rows: Sequence[Row]) -> None:
+    """Say where the embedded base's autoencoder does not serve a set. Characters, which it was made for, it serves."""
+    if config.pretrained_model_name_or_path != "tiny" or any(row.metadata.get("literal") for row in rows):
+        return
+    if said := autoencoder_check.what_to_say(pipeline.vae, rows, config):
+        print(said, file=sys.stderr)
 
 
 def names_for_tokens(config: TrainConfig, rows: Sequence[Row]) -> dict[str, str]:
