@@ -135,6 +135,9 @@ def test_vector_paths_lie_beside_a_picture_where_they_are_asked_for(drawn):
     together, alone = drawn
     assert not list(together.glob("*.svg"))
     assert "<title>tree</title>" in (alone / "tree-0.svg").read_text(encoding="utf8")
+    said = json.loads((alone / "tree-0.json").read_text(encoding="utf8"))["stroke_paths"]
+    assert (alone / "tree-0.strokes.svg").exists() == (said["file"] is not None)
+    assert "stroke_paths" not in json.loads((together / "tree-0.json").read_text(encoding="utf8"))
 
 
 def test_the_first_candidate_is_the_picture_that_is_drawn_without_choosing():

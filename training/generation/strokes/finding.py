@@ -141,7 +141,9 @@ def _drawing_order(components: Sequence[Component]) -> list[int]:
 
 
 def _tree(components: Sequence[Component], here: Sequence[bool], strokes: Sequence[np.ndarray]) -> StrokeTree:
-    """Strokes in drawing order and their groups: of the components those that are `here`, one after another, and more.
+    """The strokes in drawing order, with their groups.
+
+    strokes: of the components, one after another, those that are `here`; then those that were added, which come last.
     """
     places = dict(zip((index for index, is_here in enumerate(here) if is_here), range(len(strokes)), strict=False))
     order = [index for index in _drawing_order(components) if here[index]]
