@@ -56,7 +56,7 @@ def measure(preset: str, output: Path) -> Result:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     try:
-        run = training_run(preset, base if on_gpu() else "small", work)
+        run, estimated = training_run(preset, base if on_gpu() else "small", work)
         tables = torch.empty(int(run.config.cache_budget * 1e9) if on_gpu() else 0, dtype=torch.uint8,
                              device=run.accelerator.device)
         train_sample_and_save(run)
@@ -67,15 +67,16 @@ def measure(preset: str, output: Path) -> Result:
     from trainer.run_folder import peak_memory_gb
 
     peak = torch.cuda.max_memory_reserved() / GIB if on_gpu() else peak_memory_gb(torch.device("cpu")) * 1e9 / GIB
-    return {"card_gib": limit, "peak_gib": peak, "checkpoint_gb": checkpoint / 1e9,
+    return {"card_gib": limit, "peak_gib": peak, "estimated_gib": estimated / GIB, "checkpoint_gb": checkpoint / 1e9,
             "seconds": time.perf_counter() - began}
 
 
-def training_run(preset: str, base: str, work: Path) -> Any:
-    """The preset's run, as the trainer makes it, on a base that is built here."""
+def training_run(preset: str, base: str, work: Path) -> tuple[Any, float]:
+    """The preset's run on a base that is built here, and the bytes that the trainer says that it takes."""
     from common.stop_signals import StopSignals
     from dataset.captioned_folder import read_dataset
-    from trainer import parts
+    from models.families import family_of
+    from trainer import memory, parts
     from trainer.loop import TrainingRun
     from trainer.presets import PRESETS
     from trainer.run import make_accelerator, with_precision
@@ -92,8 +93,10 @@ def training_run(preset: str, base: str, work: Path) -> Any:
     train_step.save_images(config.train_data_dir, 2 * config.train_batch_size, config.resolution, base)
     accelerator = make_accelerator(config)
     rows = read_dataset(config.train_data_dir, progress=False)
+    estimated = memory.estimate(config, pipeline.unet, family_of(pipeline),
+                                config.resolution // pipeline.vae_scale_factor, 1, accelerator.device).total
     return TrainingRun(config, accelerator, parts.build_parts(config, accelerator, rows), RunFolder(work / "run"),
-                       StopSignals())
+                       StopSignals()), estimated
 
 
 def train_sample_and_save(run: Any) -> None:
@@ -111,13 +114,14 @@ def train_sample_and_save(run: Any) -> None:
 
 def table(results: dict[str, Result]) -> str:
     """The figures in Markdown."""
-    lines = ["| preset | of its card | max_memory_reserved | checkpoint |", "| --- | --- | --- | --- |"]
+    lines = ["| preset | of its card | max_memory_reserved | estimated | checkpoint |",
+             "| --- | --- | --- | --- | --- |"]
     for preset, one in results.items():
         if "failed" in one:
-            lines.append(f"| {preset} | {card_gib(preset)} GiB | {one['failed']} | |")
+            lines.append(f"| {preset} | {card_gib(preset)} GiB | {one['failed']} | | |")
             continue
         lines.append(f"| {preset} | {one['card_gib']} GiB | {one['peak_gib']:.2f} GiB | "
-                     f"{one['checkpoint_gb']:.1f} GB |")
+                     f"{one['estimated_gib']:.2f} GiB | {one['checkpoint_gb']:.1f} GB |")
     if not on_gpu():
         lines += ["", "without a GPU: a small base, and the memory of the whole process"]
     return "\n".join(lines) + "\n"

@@ -101,7 +101,7 @@ def test_every_preset_for_a_gpu_is_held_against_its_card() -> None:
 def test_presets_train_sample_and_save_once_and_leave_nothing_behind(tmp_path: Path) -> None:
     assert peaks(tmp_path, partial(measured, "peaks"), ["sd14", "sd-nano-8gb"])
     full, lora = json.loads((tmp_path / "peaks.json").read_text())["cases"].values()
-    assert full["peak_gib"] > 0.1 and 0 < lora["checkpoint_gb"] < full["checkpoint_gb"]
+    assert full["peak_gib"] > 0.1 and full["estimated_gib"] > 0 and 0 < lora["checkpoint_gb"] < full["checkpoint_gb"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.txt", "peaks.json", "peaks.md", "result.json"]
     assert "| sd14 | 22.5 GiB | " in (tmp_path / "peaks.md").read_text()
 
