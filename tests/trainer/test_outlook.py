@@ -111,16 +111,16 @@ def test_a_cpu_is_held_against_the_weights_alone(monkeypatch: pytest.MonkeyPatch
 
 def test_one_screen_says_what_will_happen_and_after_20_steps_how_long(bench: Path, tmp_path: Path) -> None:
     config = small_config(bench / "base", bench / "data", tmp_path / "run", cache_dir=bench / "cache",
-                          max_train_steps=40, logging_steps=10, gradient_accumulation_steps=3)
+                          max_train_steps=21, logging_steps=10, train_batch_size=1, gradient_accumulation_steps=2)
     ended = run_main(config, tmp_path / "log")
     assert ended.status == 0, ended.output
     for line in (r"device:  CPU, 1 thread\(s\), fp32, 1 process",
                  r"memory:  an estimate of [\d.]+ GB: .*; [\d.]+ GB are free",
                  r"disk:    .*checkpoint.*the pipeline; [\d.]+ GB are free in ", r"rows:    12, of 32 px",
-                 r"update:  12 samples: 1 process x 3 batches of 4",
-                 r"steps:   40 of 40, some 40\.0 passes over the rows, of the whole UNet"):
+                 r"update:  2 samples: 1 process x 2 batches of 1",
+                 r"steps:   21 of 21, some 3\.5 passes over the rows, of the whole UNet"):
         assert re.search(rf"^{line}", ended.output, re.MULTILINE), line
-    said = re.findall(r"step (\d+) of 40: about .* to go", ended.output)
+    said = re.findall(r"step (\d+) of 21: about .* to go", ended.output)
     assert said == ["20"], "once"
 
 
