@@ -1,181 +1,70 @@
-"""The trial of a GPU: does training give there what it promises? Parts for themselves, a table and a JSON for each.
+"""The trial of a GPU: does training give there what it promises? Three parts, a table and a JSON for each.
 
-    python tests/benchmarks/gpu.py --output /tmp/trial --correctness
+    python tests/benchmarks/gpu.py --output /tmp/trial                   all parts, 25 minutes at most
+    python tests/benchmarks/gpu.py --output /tmp/trial --speed           one of them, 9 minutes at most
 
-Correctness, some 5 minutes: on a small base of random weights, in each precision and with each thing that may change
-what is computed, a run of 8 steps is held against one that was ended after 4 and resumed, by the bytes of every tensor
-of the checkpoint. Under --deterministic they must be equal; without it what differs is only told. And a step must not
-wait for the GPU, by CUDA's own watch. The exit status is 1 where one of these does not hold.
+--correctness: on a small base of random weights, in each precision and with each thing that may change what is
+computed, a run of 8 steps is held against one that was ended after 4 and resumed, by the bytes of every tensor of the
+checkpoint. Under --deterministic they must be equal; without it what differs is only told. And a step must not wait for
+the GPU, by CUDA's own watch.
 
-Without a GPU the same is done on the CPU with what it can, where all must be equal. No hub and no data are needed.
+--speed: images/s at the sizes of SD-nano and SD 1.4, in several batches, compiled and not, beside the stock recipe and
+as a fraction of the bf16 rate that a matrix product has there; and what of a step's time the GPU is at work.
+
+--peaks: each preset in as much memory as its card has, with a checkpoint and a sample grid.
+
+A part that has used up its time leaves the rest out; the same command again measures that. The exit status is 1 where
+something does not hold, failed or was left out. Without a GPU the same is done in small on the CPU, where all runs of
+the first part must be equal. No hub, no data, and none of lxml, cairo, datasets and MiniLM are needed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "training"), str(ROOT / "tests")]
 
-import torch  # noqa: E402
-from safetensors.torch import load_file  # noqa: E402
-
 import common.torch_environment  # noqa: E402, F401 - before torch
-from trainer.config import TrainConfig  # noqa: E402
-from training_fixtures import command_line, save_base, save_dataset, small_config  # noqa: E402
 
-STEPS = 8
-AT_ONCE = 4  # runs, of which each has a GPU's memory for itself many times over
-VARIANTS = {
-    "bf16": {"mixed_precision": "bf16"},
-    "fp16": {"mixed_precision": "fp16"},
-    "fp32": {"mixed_precision": "no"},
-    "LoRA": {"mixed_precision": "bf16", "lora_rank": 4},
-    "recomputing": {"mixed_precision": "bf16", "gradient_checkpointing": True},
-    "Muon": {"mixed_precision": "bf16", "optimizer": "muon"},
-    "no cache budget": {"mixed_precision": "bf16", "cache_budget": 0.0},
-}
-Run = Callable[[TrainConfig, Path], None]
+# isort: split
 
+from benchmarks import gpu_peaks, gpu_speed  # noqa: E402
+from benchmarks.gpu_correctness import correctness  # noqa: E402
+from benchmarks.gpu_peaks import peaks  # noqa: E402
+from benchmarks.gpu_speed import speed  # noqa: E402
 
-@dataclass(frozen=True)
-class Compared:
-    """A run beside one that was resumed."""
-
-    variant: str
-    deterministic: bool
-    must_be_equal: bool
-    differences: dict[str, float]
-    """The tensors that differ, by name, and by how much at most; one that only one of the two has, by infinity."""
-
-    @property
-    def holds(self) -> bool:
-        """Whether what is promised of it holds."""
-        return not (self.must_be_equal and self.differences)
+PARTS = {"correctness": correctness, "speed": speed, "peaks": peaks}
 
 
 def main() -> int:
     """Do the parts that are asked for, or all; returns the exit status."""
+    options = parse()
+    options.output.mkdir(parents=True, exist_ok=True)
+    if options.worker:
+        print(json.dumps(work(*options.worker, options.output)))
+        return 0
+    chosen = [part for name, part in PARTS.items() if getattr(options, name)] or list(PARTS.values())
+    held = [part(options.output) for part in chosen]  # all of them: one that fails ends no other
+    return 0 if all(held) else 1
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="the folder for tables and what the runs leave")
-    parser.add_argument("--correctness", action="store_true", help="this part; without a part, all of them")
-    options = parser.parse_args()
-    options.output.mkdir(parents=True, exist_ok=True)
-    return 0 if correctness(options.output, start) else 1
+    for name in PARTS:
+        parser.add_argument(f"--{name}", action="store_true", help="this part; without a part, all of them")
+    parser.add_argument("--worker", nargs=2, metavar=("PART", "CASE"), help=argparse.SUPPRESS)
+    return parser.parse_args()
 
 
-def correctness(output: Path, run: Run, variants: Sequence[str] = tuple(VARIANTS), steps: int = STEPS) -> bool:
-    """Compare the variants, write correctness.json and correctness.md, and print the table; whether all of it holds."""
-    on_gpu = torch.cuda.is_available()
-    base, data = save_base(output / "base"), save_dataset(output / "data")
-    todo = [(name, deterministic) for name, deterministic in product(variants, (False, True))
-            if on_gpu or VARIANTS[name]["mixed_precision"] != "fp16"]
-
-    def compare(one: tuple[str, bool]) -> Compared:
-        name, deterministic = one
-        config = small_config(base, data, output / f"{name.replace(' ', '-')}{'-deterministic' * deterministic}", **{
-            "cache_dir": output / "cache", "max_train_steps": steps, "checkpointing_steps": steps // 2,
-            "lr_scheduler": "constant", "deterministic": deterministic, "device": "auto", **VARIANTS[name]})
-        return Compared(name, deterministic, deterministic or not on_gpu, straight_and_resumed(config, run))
-
-    with ThreadPoolExecutor(AT_ONCE if on_gpu else 1) as pool:
-        compared = list(pool.map(compare, todo))
-    waits = what_waits(small_config(base, data, output / "step", cache_dir=output / "cache", mixed_precision="bf16",
-                                    device="auto")) if on_gpu else None
-    text = table(compared, waits)
-    content = {"device": torch.cuda.get_device_name() if on_gpu else "CPU", "torch": torch.__version__,
-               "step_waits": waits, "compared": [{**vars(one), "holds": one.holds} for one in compared]}
-    (output / "correctness.json").write_text(json.dumps(content, indent=1, default=str) + "\n")
-    (output / "correctness.md").write_text(text)
-    print(text)
-    return all(one.holds for one in compared) and not waits
-
-
-def straight_and_resumed(config: TrainConfig, run: Run) -> dict[str, float]:
-    """Train once at a stretch and once with a new process from the middle on; returns what differs in the end."""
-    straight, resumed = (replace(config, output_dir=config.output_dir / name) for name in ("straight", "resumed"))
-    run(straight, config.output_dir)
-    run(replace(resumed, max_train_steps=config.max_train_steps // 2), config.output_dir)
-    run(resumed, config.output_dir)
-    last = f"checkpoint-{config.max_train_steps:06d}"
-    return differences(straight.output_dir / last, resumed.output_dir / last)
-
-
-def differences(one: Path, other: Path) -> dict[str, float]:
-    """The tensors of two checkpoints that do not have the same bits, and by how much they differ at most."""
-    ours, theirs = ({f"{file.stem} {name}": tensor for file in sorted(folder.glob("*.safetensors"))
-                     for name, tensor in load_file(file).items()} for folder in (one, other))
-    found = {}
-    for name in ours | theirs:
-        if name not in ours or name not in theirs:
-            found[name] = float("inf")
-        elif not torch.equal(_bits(ours[name]), _bits(theirs[name])):
-            found[name] = (ours[name].double() - theirs[name].double()).abs().max().item()
-    return found
-
-
-def _bits(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor's bytes: NaN is then equal to itself, and 0 is not -0."""
-    return tensor.contiguous().reshape(-1).view(torch.uint8)
-
-
-def start(config: TrainConfig, folder: Path) -> None:
-    """The trainer's command in a process of its own; its output goes into the folder. Ends all where it fails."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "log.txt").open("a") as log:
-        ended = subprocess.run([sys.executable, ROOT / "training/train_text_to_image.py", *command_line(config)],
-                               stdout=log, stderr=subprocess.STDOUT, check=False)
-    if ended.returncode:
-        sys.exit(f"error: a run ended with status {ended.returncode}; {folder / 'log.txt'} has why")
-
-
-def what_waits(config: TrainConfig) -> str | None:
-    """Do a step under CUDA's watch on what waits for the device; returns what does, or None."""
-    from common.stop_signals import StopSignals
-    from dataset.captioned_folder import read_dataset
-    from trainer.loop import TrainingRun
-    from trainer.parts import build_parts
-    from trainer.run import make_accelerator
-
-    accelerator = make_accelerator(config)
-    rows = read_dataset(config.train_data_dir, progress=False)
-    run = TrainingRun(config, accelerator, build_parts(config, accelerator, rows), None, StopSignals())
-    upcoming = run.parts.batches.from_step(0, config.max_train_steps)
-    for _ in range(3):  # the libraries choose kernels, and the optimizer makes its state
-        run.train_step(next(upcoming))
-        run.step += 1
-    batches = next(upcoming)
-    torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        run.train_step(batches)
-    except RuntimeError as error:
-        return str(error).splitlines()[0]
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-        upcoming.close()
-    return None
-
-
-def table(compared: Sequence[Compared], waits: str | None) -> str:
-    """The comparison in Markdown."""
-    lines = ["| | --deterministic | resumed and straight | promised |", "| --- | --- | --- | --- |"]
-    for one in compared:
-        found = one.differences
-        said = f"{len(found)} tensors differ, by {max(found.values()):.2g} at most" if found else "equal, every bit"
-        promised = ("held" if one.holds else "NOT HELD") if one.must_be_equal else "nothing"
-        lines.append(f"| {one.variant} | {'yes' if one.deterministic else 'no'} | {said} | {promised} |")
-    if torch.cuda.is_available():
-        lines += ["", f"a step waits for the GPU: {waits or 'nowhere'}"]
-    return "\n".join(lines) + "\n"
+def work(part: str, case: str, output: Path) -> dict:
+    """Measure one case in this process."""
+    return gpu_speed.measure(case) if part == "speed" else gpu_peaks.measure(case, output)
 
 
 if __name__ == "__main__":

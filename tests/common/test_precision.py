@@ -10,7 +10,7 @@ from types import MappingProxyType
 import pytest
 import torch
 
-from common.device import autocast, has_bf16
+from common.device import autocast, autocast_on_gpu, has_bf16
 from trainer.config import TrainConfig
 from trainer.optimizers import _Fp32Muon
 from trainer.run import with_precision
@@ -44,6 +44,17 @@ def test_a_cpu_computes_in_bf16_where_it_has_instructions_for_it(processor: Proc
     assert with_precision(TrainConfig()).mixed_precision == ("bf16" if expected else "no")
     for named in ("no", "bf16", "fp16"):
         assert with_precision(TrainConfig(mixed_precision=named)).mixed_precision == named
+
+
+@pytest.mark.parametrize(("device", "has_instructions", "expected"), [
+    ("cuda", True, True), ("cuda", False, False), ("cpu", True, False)])
+def test_pictures_for_a_user_are_drawn_in_bf16_on_a_gpu_that_has_it_alone(
+        device: str, has_instructions: bool, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported",
+                        lambda including_emulation=True: has_instructions or including_emulation)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has_instructions})
+    monkeypatch.setattr(torch, "autocast", lambda *given, enabled: (*given, enabled))
+    assert autocast_on_gpu(torch.device(device)) == (device, torch.bfloat16, expected)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dataset import batch_plan as batch_plan_module
-from dataset.batch_plan import StepPlan, epoch_order
+from dataset.batch_plan import NOISE_BLOCK, StepPlan, epoch_order
 from dataset.rows import component_names
 from dataset.sampling_weights import timestep_weights
 from plan_fixtures import batch_plan, rows
@@ -27,17 +27,17 @@ def test_a_step_draws_the_same_whenever_it_is_asked_for() -> None:
 def test_no_running_random_state_is_read_or_changed() -> None:
     torch.manual_seed(1)
     state = torch.get_rng_state()
-    first = batch_plan()[3].noise
+    first = batch_plan().noise(3).noise
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(2)
-    assert torch.equal(batch_plan()[3].noise, first)
+    assert torch.equal(batch_plan().noise(3).noise, first)
 
 
 def test_steps_and_seeds_differ() -> None:
-    noises = [batch_plan(seed=seed)[step].noise for seed in range(3) for step in range(3)]
+    noises = [batch_plan(seed=seed).noise(step).noise for seed in range(3) for step in range(3)]
     assert len({noise.sum().item() for noise in noises}) == 9
-    one = batch_plan()[0]
-    assert not torch.equal(one.noise, one.posterior_noise)
+    one = batch_plan().noise(0)
+    assert not torch.equal(one.noise, one.posterior)
 
 
 def test_a_part_of_a_plan_is_that_of_its_samples() -> None:
@@ -140,7 +140,7 @@ def test_a_fraction_of_composed_rows_with_a_count_goes_by_one_component_and_is_s
         named = one.captions >= captions[one.rows]
         assert (one.rows[named] >= 20).all() and one.tagged[named].all() and not (named & one.reward_mask).any()
         assert set((one.captions - captions[one.rows])[named].tolist()) == {0, 1}
-        assert torch.equal(one.captions[~named], other.captions[~named]) and torch.equal(one.noise, other.noise)
+        assert torch.equal(one.captions[~named], other.captions[~named])
         assert (other.captions < captions[other.rows]).all()
         alone.append(named)
         could.append(one.tagged & (one.rows >= 20))
@@ -171,7 +171,7 @@ def test_a_fraction_of_rows_with_named_components_goes_by_these_alone_or_behind_
         one, other = plan[step], plain[step]
         spelled = one.captions >= first[one.rows]
         assert (one.rows[spelled] < 40).all()
-        assert torch.equal(one.captions[~spelled], other.captions[~spelled]) and torch.equal(one.noise, other.noise)
+        assert torch.equal(one.captions[~spelled], other.captions[~spelled])
         assert torch.equal(one.tagged, other.tagged) and torch.equal(one.dropped, other.dropped)
         with_words = one.captions > first[one.rows]
         assert torch.equal((one.captions - first[one.rows] - 1)[with_words], other.captions[with_words])
@@ -239,9 +239,30 @@ def test_a_bias_draws_the_favoured_timesteps_more_often(strategy: str, below: in
 
 
 def test_noise_offset_shifts_whole_channels() -> None:
-    shift = batch_plan(noise_offset=0.5)[0].noise - batch_plan()[0].noise
+    shift = batch_plan(noise_offset=0.5).noise(0).noise - batch_plan().noise(0).noise
     assert torch.allclose(shift, shift[:, :, :1, :1].expand_as(shift), atol=1e-6)
     assert shift.std() == pytest.approx(0.5, abs=0.15)
+
+
+def test_a_part_of_the_noise_is_that_of_its_samples_and_costs_no_other_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many processes share an update, each draws its own samples' and at most what begins or ends a block."""
+    plan, whole = batch_plan(size=1000, noise_offset=0.1), batch_plan(size=1000, noise_offset=0.1).noise(7)
+    drawn, randn = [], torch.randn
+    monkeypatch.setattr(torch, "randn", lambda shape, **named: drawn.append(shape[0]) or randn(shape, **named))
+    for part in (slice(0, 10), slice(60, 140), slice(960, 1000), slice(0, 64)):
+        drawn.clear()
+        found = plan.noise(7, part)
+        assert torch.equal(found.noise, whole.noise[part]) and torch.equal(found.posterior, whole.posterior[part])
+        assert sum(drawn) <= 3 * (part.stop - part.start + 2 * NOISE_BLOCK)  # noise, its offset, the posterior's
+    assert len({one.sum().item() for one in whole.noise}) == 1000
+
+
+def test_accumulation_steps_of_one_block_draw_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, drawn, randn = batch_plan(size=64), [], torch.randn
+    monkeypatch.setattr(torch, "randn", lambda shape, **named: drawn.append(shape[0]) or randn(shape, **named))
+    for start in range(0, 64, 4):
+        plan.noise(3, slice(start, start + 4))
+    assert drawn == [64, 64]
 
 
 # --- what runs of before have learned from ---------------------------------------------------------------------------
@@ -250,7 +271,8 @@ def test_a_resumed_run_draws_what_it_drew_when_it_began() -> None:
     """Literal values: what changes them makes another run of every one that is resumed."""
     components = [{"element": "氵", "meaning": "water"}, {"element": "馬", "meaning": "horse"}]
     several = [*rows(4), *rows(3, kind="composed", components=components), *rows(1, kind="negative")]
-    one = batch_plan(several, seed=3, size=6, noise_offset=0.1, single_component_fraction=0.5)[5]
+    plan = batch_plan(several, seed=3, size=6, noise_offset=0.1, single_component_fraction=0.5)
+    one, noise = plan[5], plan.noise(5)
     assert one.rows.tolist() == [1, 5, 4, 6, 3, 0]
     assert one.captions.tolist() == [0, 1, 0, 3, 0, 0]
     assert one.dropped.tolist() == [False, False, False, False, False, True]
@@ -258,5 +280,5 @@ def test_a_resumed_run_draws_what_it_drew_when_it_began() -> None:
     assert one.strokes.tolist() == [2, 0, 1, 3, 0, 0]
     assert one.timesteps.tolist() == [497, 914, 736, 976, 950, 33]
     assert one.reward_mask.tolist() == [False, True, True, False, False, False]
-    assert one.noise.sum().item() == pytest.approx(3.770584, abs=1e-4)
-    assert one.posterior_noise.sum().item() == pytest.approx(6.579578, abs=1e-4)
+    assert noise.noise.sum().item() == pytest.approx(3.770584, abs=1e-4)
+    assert noise.posterior.sum().item() == pytest.approx(6.579578, abs=1e-4)

@@ -37,7 +37,7 @@ def test_processes_and_accumulation_deal_out_the_same_samples_in_the_same_order(
              for process in range(processes)]
     in_order = [dealt[process][step] for step in range(accumulation) for process in range(processes)]
     assert torch.equal(torch.cat([one.prompt_embeds for one in in_order]).flatten().long(), plan[5].rows)
-    assert torch.equal(torch.cat([one.noise for one in in_order]), plan[5].noise)
+    assert torch.equal(torch.cat([one.noise for one in in_order]), plan.noise(5).noise)
 
 
 @pytest.mark.parametrize(("asked", "processes", "own"), [
@@ -73,7 +73,7 @@ def test_batches_arrive_in_order_and_their_thread_ends_with_the_loop() -> None:
     batches = Batches(plan, EncodedNumbers(), 0.5, Shard(4, 1, 0))
     for step, (one,) in enumerate(batches.from_step(0, 5)):
         assert torch.equal(one.prompt_embeds.flatten().long(), plan[step].rows)
-        expected = (plan[step].rows.view(-1, 1, 1, 1) * (1 + plan[step].posterior_noise)) * 0.5
+        expected = (plan[step].rows.view(-1, 1, 1, 1) * (1 + plan.noise(step).posterior)) * 0.5
         assert torch.allclose(one.latents, expected, atol=1e-5)
     upcoming = batches.from_step(0, 5)
     next(upcoming)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import torch
 import generate as generate_command
 from common.errors import UserError
 from dataset.captions import words_alone
+from generation import settings as settings_module
 from generation.sampling import sample, use_fast_sampler
 from generation.settings import SamplingSettings
 from models.families import encode_prompts
@@ -111,3 +114,16 @@ def test_an_image_of_weights_that_are_not_numbers_is_an_error_and_not_black(
     assert generate_command.main([*flags, str(tmp_path / "drawn")]) == 1
     assert "not finite" in capsys.readouterr().err
     assert not list((tmp_path / "drawn").glob("*"))
+
+
+def test_all_that_draw_do_it_in_what_the_device_is_fast_in(pipeline, monkeypatch) -> None:
+    asked = []
+
+    @contextmanager
+    def arithmetic(device: torch.device) -> Iterator[None]:
+        asked.append(device)
+        yield
+
+    monkeypatch.setattr(settings_module, "autocast_on_gpu", arithmetic)
+    images = [image for batch in SamplingSettings(steps=2).draw(pipeline, PROMPTS, [1, 2]) for image in batch]
+    assert len(images) == 2 and asked == [torch.device("cpu")]

@@ -60,13 +60,14 @@ def test_as_many_checkpoints_are_reckoned_with_as_lie_there_at_once(
     assert result.size > 0
 
 
-def test_what_fits_is_said_where_it_is_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_will_be_written_and_what_is_free_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda _: Usage(1e15, 0, 100e9))
     run, cache = tmp_path / "run", tmp_path / "cache"
     needs = [Need(cache, "encoded pictures and captions", 18e9), Need(run, "3 checkpoints", 41.4e9)]
-    assert check_room(needs) == (f"disk: 18.0 GB for encoded pictures and captions, 41.4 GB for 3 checkpoints; 100.0 "
+    assert check_room(needs) == (f"18.0 GB for encoded pictures and captions, 41.4 GB for 3 checkpoints; 100.0 "
                                  f"GB are free in {cache} and {run}")
-    assert check_room([Need(cache, "encoded pictures and captions", 1e6)]) is None
+    assert check_room([Need(cache, "encoded pictures and captions", 0.0)]) == (
+        f"nothing to be written; 100.0 GB are free in {cache}")
     monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda _: Usage(1e15, 0, 59e9))
     with pytest.raises(DiskSpaceError, match=r"59\.4 GB are needed.*--checkpoints_total_limit"):
         check_room(needs)  # either alone would fit

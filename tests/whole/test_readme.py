@@ -7,36 +7,15 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dataset.captioned_folder import read_dataset
+from readme_fixtures import PAGES, ROOT, blocks, commands
 from trainer.presets import PRESETS, parse_train_config
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "dataExtraction/README.md", "training/README.md", "training/scoring/README.md",
-         "training/tiny/README.md", "training/tiny/EXPERIMENTS.md", "training/recogniser_weights/README.md")
 README_WORDS = 1100  # at most; what is for those who stay has pages of its own
-
-
-def blocks(page: str) -> Iterator[tuple[str, str]]:
-    """The fenced blocks of a page, each with its language ("" for commands)."""
-    text = (ROOT / page).read_text(encoding="utf8")
-    yield from re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
-
-
-def commands() -> list[tuple[str, str]]:
-    """Every command line of every page, with the page; lines that end in a backslash are joined."""
-    found = []
-    for page in PAGES:
-        for language, block in blocks(page):
-            if not language:
-                lines = re.sub(r"\\\n\s*", "", block).splitlines()
-                found += [(page, line.split(" # ")[0].strip()) for line in lines if re.match(r"[.\w/]+ ", line)]
-                found += [(page, line.strip()) for line in lines if re.fullmatch(r"\./[\w./]+", line.strip())]
-    return found
 
 
 def parsed_by(script: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,6 +52,8 @@ def test_every_command_of_every_page_is_one_that_can_be_given(
     elif words[0].endswith("python"):
         assert (ROOT / words[1]).is_file(), words[1]
         parsed_by(words[1], words[2:], monkeypatch)
+    elif words[0] == "torchrun" or words[:2] == ["accelerate", "launch"]:  # test_cluster.py runs them
+        parse_train_config(words[words.index("training/train_text_to_image.py") + 1:], description=None)
     else:
         assert words[0] in ("./tests/run.sh", "pip", "accelerate") or (ROOT / words[0]).is_file(), words[0]
 

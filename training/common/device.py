@@ -25,6 +25,11 @@ def autocast(device: torch.device) -> AbstractContextManager[None]:
     return torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device))
 
 
+def autocast_on_gpu(device: torch.device) -> AbstractContextManager[None]:
+    """Around what is drawn for a user: in bf16 on a GPU that has it, and in fp32 on a CPU, as ever."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" and has_bf16(device))
+
+
 def choose_device(name: str) -> torch.device:
     """The device of a setting `cpu`, `cuda` or `auto`. Raises UserError where a GPU is asked for and not there."""
     if name == "cuda" and not torch.cuda.is_available():

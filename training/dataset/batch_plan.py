@@ -4,7 +4,8 @@ Nothing is drawn from a running global state. So an interrupted run resumed equa
 processes does not change what is learned, and there is no random state to save or to lose. All is drawn on the CPU,
 whatever the device: the same run on another device sees the same rows, noise and timesteps, though what it computes of
 them has the same bits on a CPU alone, or on a GPU under deterministic algorithms. `BatchPlan[step]` is the plan of one
-update of all processes; batches.py deals it out to them.
+update of all processes; batches.py deals it out to them. `BatchPlan.noise` draws that of some samples alone, so that
+the work of a process does not grow with their number.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from common.seeds import Purpose, generator
 from dataset.rows import Row
 
 REWARD_TIMESTEPS = (0.3, 0.98)  # fractions of the timesteps between which strokes and components are decided
+NOISE_BLOCK = 64  # samples of an update whose noise is drawn together: no process draws that of all, however many are
 BLOCK = 2**14  # samples, about, whose captions are looked up together: those of a million steps are known in seconds
 Columns = TypeVar("Columns", bound="TensorColumns")
 
@@ -90,7 +92,7 @@ class RowTable(TensorColumns):
 
 @dataclass(frozen=True)
 class StepPlan(TensorColumns):
-    """What one update of `size` samples is to see; a part of it, `plan[slice]`, is of the same form."""
+    """What an update of `size` samples is to see, without its noise; a part, `plan[slice]`, is of the same form."""
 
     rows: torch.Tensor
     """int64 (size,): indices of rows."""
@@ -108,7 +110,13 @@ class StepPlan(TensorColumns):
     """int64 (size,): the stroke count that the caption names, 0 where it names none."""
     timesteps: torch.Tensor
     """int64 (size,)."""
-    posterior_noise: torch.Tensor
+
+
+@dataclass(frozen=True)
+class StepNoise(TensorColumns):
+    """What is drawn for each latent of one update, or of some of its samples."""
+
+    posterior: torch.Tensor
     """fp32 (size, *latent_shape): standard normal, for the sample of the VAE's posterior."""
     noise: torch.Tensor
     """fp32 (size, *latent_shape): what the latents are noised with, standard normal plus the noise offset."""
@@ -122,10 +130,11 @@ class BatchPlan:
         """`row_weights` (rows,) and `timestep_weights` (T,) are not below 0: how often each is drawn, in proportion."""
         self.table, self.settings = RowTable.of(rows), settings
         self.row_weights, self.timestep_weights = row_weights, timestep_weights
+        self._block = lru_cache(maxsize=2)(self._draw_block)  # accumulation steps may share one
         self._epoch_order = lru_cache(maxsize=2)(lambda epoch: epoch_order(row_weights, settings.seed, epoch))
 
     def __getitem__(self, step: int) -> StepPlan:
-        """Everything that update number `step` (from 0) draws."""
+        """Everything that update number `step` (from 0) draws, but for its noise."""
         rows = self._rows(step)
         known = self.table[rows]
         captions, dropped, tagged = choose_captions(known, self.settings, caption_noise(self.settings, step))
@@ -142,9 +151,18 @@ class BatchPlan:
             reward_mask=known.has_reward & ~dropped & ~one_alone & (timesteps >= first) & (timesteps < end),
             strokes=known.strokes * (tagged & ~dropped),
             timesteps=timesteps,
-            posterior_noise=self._normal(step, Purpose.POSTERIOR),
-            noise=self._noise(step),
         )
+
+    def noise(self, step: int, part: slice | None = None) -> StepNoise:
+        """The noise of update number `step`, or of a part of its samples, of which alone it is drawn then.
+
+        It comes in blocks of NOISE_BLOCK samples, each with a generator of its own.
+        """
+        first, end, _ = (part or slice(None)).indices(self.settings.size)
+        blocks = range(first // NOISE_BLOCK, -(-end // NOISE_BLOCK))
+        drawn = [self._block(step, block * NOISE_BLOCK) for block in blocks]
+        own = slice(first - blocks.start * NOISE_BLOCK, end - blocks.start * NOISE_BLOCK)
+        return StepNoise(torch.cat([one.posterior for one in drawn])[own], torch.cat([one.noise for one in drawn])[own])
 
     def required_captions(self, steps: int) -> torch.Tensor:
         """Which captions the first `steps` updates draw: bool (rows, most captions, 2), by row, caption and tag.
@@ -172,17 +190,19 @@ class BatchPlan:
         return torch.cat([self._epoch_order(epoch)[indices[epochs == epoch] % count]
                           for epoch in epochs.unique().tolist()])
 
-    def _noise(self, step: int) -> torch.Tensor:
-        noise = self._normal(step, Purpose.NOISE)
+    def _draw_block(self, step: int, first: int) -> StepNoise:
+        """The noise of the samples from `first` up to the end of their block."""
+        noise = self._normal(step, first, Purpose.NOISE)
         if self.settings.noise_offset:
-            noise += self.settings.noise_offset * self._normal(step, Purpose.NOISE_OFFSET, whole_channels=True)
-        return noise
+            noise += self.settings.noise_offset * self._normal(step, first, Purpose.NOISE_OFFSET, whole_channels=True)
+        return StepNoise(self._normal(step, first, Purpose.POSTERIOR), noise)
 
-    def _normal(self, step: int, purpose: Purpose, whole_channels: bool = False) -> torch.Tensor:
-        """Standard normal, fp32 (size, *latent_shape), or (size, channels, 1, ...) for `whole_channels`."""
+    def _normal(self, step: int, first: int, purpose: Purpose, whole_channels: bool = False) -> torch.Tensor:
+        """Standard normal, fp32 (block, *latent_shape), or (block, channels, 1, ...) for `whole_channels`."""
         channels, *sides = self.settings.latent_shape
         shape = (channels, *(1 for _ in sides)) if whole_channels else (channels, *sides)
-        return torch.randn((self.settings.size, *shape), generator=generator(self.settings.seed, step, purpose))
+        count = min(NOISE_BLOCK, self.settings.size - first)
+        return torch.randn((count, *shape), generator=generator(self.settings.seed, step, purpose, first))
 
 
 def possible_captions(table: RowTable, settings: PlanSettings) -> torch.Tensor:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from common.seeds import Purpose, generator
-from dataset.batch_plan import BatchPlan, StepPlan
+from dataset.batch_plan import BatchPlan, StepNoise, StepPlan
 from dataset.cache import EncodedRows, to_device
 
 
@@ -87,14 +87,15 @@ class Batches:
     def at(self, step: int) -> list[Batch]:
         """The accumulation steps of one update, this process's samples of each."""
         plan, seed = self._plan[step], self._plan.settings.seed
-        return [self._batch(plan[part], generator(seed, step, Purpose.DISTORTIONS, part.start))
+        return [self._batch(plan[part], self._plan.noise(step, part),
+                            generator(seed, step, Purpose.DISTORTIONS, part.start))
                 for part in self._shard.slices(len(plan.rows))]
 
-    def _batch(self, plan: StepPlan, distortions: torch.Generator) -> Batch:
+    def _batch(self, plan: StepPlan, noise: StepNoise, distortions: torch.Generator) -> Batch:
         mean, std = self._encoded.moments(plan.rows).unbind(1)
         return Batch(
-            latents=(mean + std * self._move(plan.posterior_noise)) * self._scaling_factor,
-            noise=self._move(plan.noise),
+            latents=(mean + std * self._move(noise.posterior)) * self._scaling_factor,
+            noise=self._move(noise.noise),
             timesteps=self._move(plan.timesteps),
             prompt_embeds=self._encoded.prompt_embeds(plan.rows, plan.captions, plan.tagged, plan.dropped),
             negative=self._move(plan.negative.nonzero().flatten()),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 from PIL import Image
 
+from common.device import autocast_on_gpu
 from common.quiet import known_noise_off
 from common.settings import check_ranges, setting
 from dataset.captions import words_alone
@@ -52,15 +54,16 @@ class SamplingSettings:
         check_ranges(self)
 
     def draw(self, pipeline: StableDiffusionPipeline, prompts: Sequence[str], noise_seeds: Sequence[int],
-             arithmetic: Callable[[], AbstractContextManager[object]] = nullcontext,
+             arithmetic: Callable[[], AbstractContextManager[object]] | None = None,
              on_step: Callable[[], None] = lambda: None) -> Iterator[list[Image.Image]]:
         """Draw one image for each prompt under these settings, of the model's own size, in batches; see sampling.
 
         The negative prompt is the empty one and, where a prompt names a number of strokes, in every other step its
-        words alone, so that the number is heeded too. `arithmetic` is around each batch's sampling, `on_step` is
-        called after each of its steps. Raises UserError for more steps than the model's noise schedule has, and where
-        an image is not finite.
+        words alone, so that the number is heeded too. `arithmetic` is around each batch's sampling, by default bf16 on
+        a GPU; `on_step` is called after each of its steps. Raises UserError for more steps than the model's noise
+        schedule has, and where an image is not finite.
         """
+        arithmetic = arithmetic or partial(autocast_on_gpu, pipeline.device)
         use_fast_sampler(pipeline)
         check_steps(pipeline, self.steps)
         empty, size = encode_prompts(pipeline, [""], pipeline.device), pipeline.unet.config.sample_size

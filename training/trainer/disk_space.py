@@ -19,7 +19,6 @@ from trainer.config import TrainConfig
 with known_noise_off():
     from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 
-WORTH_SAYING = 1e9  # bytes: what a run adds below this is nobody's concern, where there is room
 GB = 1e9
 
 
@@ -51,7 +50,7 @@ def results_of(config: TrainConfig, pipeline: StableDiffusionPipeline, family: F
     to_come = -(-config.max_train_steps // config.checkpointing_steps) - step // config.checkpointing_steps
     most = there + to_come if config.checkpoints_total_limit is None else config.checkpoints_total_limit + 1
     added = max(0, min(there + to_come, most) - there)
-    parameters = sum(_parameters(getattr(pipeline, part)) for part in PARTS)
+    parameters = sum(parameters_of(getattr(pipeline, part)) for part in PARTS)
     return [
         Need(config.output_dir, f"{added} checkpoint{'s' * (added > 1)}", added * checkpoint_bytes(
             config, pipeline.unet, family)),
@@ -62,17 +61,17 @@ def results_of(config: TrainConfig, pipeline: StableDiffusionPipeline, family: F
 def checkpoint_bytes(config: TrainConfig, unet: UNet2DConditionModel, family: Family) -> int:
     """The size of one checkpoint of a UNet as it is before training: weights, the optimizer's moments, the average."""
     if config.lora_rank is not None:
-        trained = _lora_parameters(unet, family.lora_targets, config.lora_rank)
+        trained = lora_parameters(unet, family.lora_targets, config.lora_rank)
         moments = 2 * trained
     else:
-        trained = _parameters(unet)
+        trained = parameters_of(unet)
         moments = sum(weight.numel() * (1 if config.optimizer == "muon" and family.is_matrix(name, weight) else 2)
                       for name, weight in unet.named_parameters())
     return torch.float32.itemsize * (trained * (2 if config.use_ema else 1) + moments)
 
 
-def check_room(needs: Sequence[Need]) -> str | None:
-    """What will be written and what room there is, in words, or None where it is too little to be worth saying.
+def check_room(needs: Sequence[Need]) -> str:
+    """What will be written and what room there is, in words.
 
     Raises DiskSpaceError where a disk has not enough of it.
     """
@@ -83,23 +82,24 @@ def check_room(needs: Sequence[Need]) -> str | None:
     for on_disk in disks.values():
         folders = " and ".join(dict.fromkeys(str(need.folder) for need in on_disk))
         free = shutil.disk_usage(_existing(on_disk[0].folder)).free
-        words = f"{', '.join(str(need) for need in on_disk if need.size)}; {free / GB:.1f} GB are free in {folders}"
+        written = ", ".join(str(need) for need in on_disk if need.size) or "nothing to be written"
+        words = f"{written}; {free / GB:.1f} GB are free in {folders}"
         if (total := sum(need.size for need in on_disk)) > free:
             raise DiskSpaceError(
                 f"the disk has too little room: {total / GB:.1f} GB are needed, {words}. Make room, lower "
                 "--checkpoints_total_limit, name a larger disk with --output_dir or --cache_dir, or train a LoRA "
                 "(--lora_rank 16), whose checkpoints are small.")
-        if total > WORTH_SAYING:
-            said.append(words)
-    return f"disk: {'. '.join(said)}" if said else None
+        said.append(words)
+    return ". ".join(said)
 
 
-def _parameters(module: torch.nn.Module) -> int:
+def parameters_of(module: torch.nn.Module) -> int:
+    """How many weights a network has."""
     return sum(weight.numel() for weight in module.parameters())
 
 
-def _lora_parameters(unet: UNet2DConditionModel, targets: Sequence[str], rank: int) -> int:
-    """Those of the two matrices, (rank, in) and (out, rank), beside each layer that gets an adapter."""
+def lora_parameters(unet: UNet2DConditionModel, targets: Sequence[str], rank: int) -> int:
+    """How many weights a LoRA has: two matrices, (rank, in) and (out, rank), beside each layer that gets an adapter."""
     layers = (module.weight for name, module in unet.named_modules()
               if name.endswith(tuple(f".{target}" for target in targets)) and hasattr(module, "weight"))
     return sum(rank * (weight.shape[0] + weight[0].numel()) for weight in layers)

@@ -19,6 +19,7 @@ from common.stop_signals import Stopped, StopSignals
 from dataset.batches import Batch
 from trainer import export, hub, processes
 from trainer.config import TrainConfig
+from trainer.outlook import TIMED_UPDATES, time_left
 from trainer.parts import Parts
 from trainer.progress import Window, mean_of
 from trainer.run_folder import RunFolder, peak_memory_gb
@@ -40,6 +41,7 @@ class TrainingRun:
         self.config, self.accelerator, self.folder, self.stop = config, accelerator, folder, stop
         self.parts, self.train_state = parts, parts.train_state
         self.step = self.saved = parts.step
+        self.first: int | None = parts.step  # until the time that is left has been said
         self.window = Window()
 
     def run_all(self) -> Path:
@@ -76,6 +78,7 @@ class TrainingRun:
                 bar.update()
                 if self.is_due(config.logging_steps) or self.step == config.max_train_steps:
                     bar.set_postfix(self.measure())
+                    self.say_time_left()
                     self.agree_to_stop()
                 if self.is_due(config.checkpointing_steps):
                     self.save()
@@ -128,8 +131,18 @@ class TrainingRun:
                     "loss": loss, **by_name, "learning_rate": self.train_state.optimizers.learning_rate,
                     "gradient_norm": self.norm.item(), "images_per_s": round(rate, 2),
                     "peak_memory_gb": round(peak_memory_gb(self.accelerator.device), 3)})
+            self.updates_per_second = rate / self.parts.plan.settings.size
             self.window.restart()
         return {"loss": f"{loss:.4f}", "images": f"{rate:.1f}/s"}
+
+    def say_time_left(self) -> None:
+        """Say once, when the rate is one to go by, how long the rest will take: that of the last updates."""
+        if self.first is None or self.step - self.first < TIMED_UPDATES or self.step >= self.config.max_train_steps:
+            return
+        if self.folder is not None:
+            said = time_left(self.config.max_train_steps - self.step, self.updates_per_second)
+            tqdm.write(f"step {self.step} of {self.config.max_train_steps}: {said}")
+        self.first = None
 
     def check(self, losses: Sequence[torch.Tensor], last_step: int) -> None:
         """Raise TrainingError where one of the losses (1 + terms,) up to `last_step` (updates begun) is not finite."""

@@ -25,10 +25,11 @@ from models.families import Family, family_of
 from models.noise_schedule import NoiseSchedule
 from models.pipelines import load_pipeline, module_hash
 from recogniser.judge import Judge
-from trainer import autoencoder_check, disk_space
+from trainer import autoencoder_check, disk_space, memory
 from trainer.compile_check import refuse_other_gradients
 from trainer.config import CAPTION_DROPOUT, TrainConfig, samples_per_update
 from trainer.losses import DiffusionTerm, LossTerm
+from trainer.outlook import outlook
 from trainer.processes import SharedCheckpoint, refuse_differences, told_by_main
 from trainer.resume import find_checkpoint
 from trainer.reward_loss import RewardTerm
@@ -80,7 +81,7 @@ def build_parts(config: TrainConfig, accelerator: Accelerator, rows: Sequence[Ro
     plan = plan_batches(config, rows, extra, family.latent_shape(pipeline, config.resolution), len(schedule), samples)
     step = 0 if checkpoint is None else checkpoint.step
     batches = encode_batches(config, pipeline, plan, all_rows, accelerator,
-                             partial(check_disk, config, pipeline, family, step, accelerator))
+                             partial(look_ahead, config, pipeline, family, plan, step, accelerator))
     sample_grid = SampleGrid(pipeline, config, accelerator)
     train_state = TrainState(pipeline.unet, family, config, accelerator)
     if checkpoint is not None:
@@ -175,14 +176,20 @@ def encode_batches(config: TrainConfig, pipeline: StableDiffusionPipeline, plan:
     return Batches(plan, encoded, pipeline.vae.config.scaling_factor, shard)
 
 
-def check_disk(config: TrainConfig, pipeline: StableDiffusionPipeline, family: Family, step: int,
+def look_ahead(config: TrainConfig, pipeline: StableDiffusionPipeline, family: Family, plan: BatchPlan, step: int,
                accelerator: Accelerator, encoded: int) -> None:
-    """Say what the run will write from `step` on, `encoded` bytes of it to the cache. Raises DiskSpaceError."""
+    """Say what the run will do from `step` on, and take, `encoded` bytes of it for the cache.
+
+    Raises DiskSpaceError or MemoryTooSmallError where it takes more than there is.
+    """
     needs = [disk_space.Need(config.cache_dir, "encoded pictures and captions", encoded)]
     if accelerator.is_main_process:  # the others write nothing else
         needs += disk_space.results_of(config, pipeline, family, step)
-    if said := disk_space.check_room(needs):
-        accelerator.print(said)
+    processes, device, settings = accelerator.num_processes, accelerator.device, plan.settings
+    accelerator.print(outlook(
+        config, device, processes, len(plan.row_weights), settings.size, step,
+        memory.check_memory(config, pipeline.unet, family, settings.latent_shape[-1], processes, device),
+        disk_space.check_room(needs)))
 
 
 def check_compiled(train_state: TrainState, term: LossTerm, batches: Batches, step: int,
