@@ -52,7 +52,7 @@ def test_every_command_of_every_page_is_one_that_can_be_given(
     elif words[0].endswith("python"):
         assert (ROOT / words[1]).is_file(), words[1]
         parsed_by(words[1], words[2:], monkeypatch)
-    elif words[0] == "torchrun" or words[:2] == ["accelerate", "launch"]:  # test_cluster.py runs them
+    elif words[0] == "torchrun" or words[:2] == ["accelerate", "launch"]:
         parse_train_config(words[words.index("training/train_text_to_image.py") + 1:], description=None)
     else:
         assert words[0] in ("./tests/run.sh", "pip", "accelerate") or (ROOT / words[0]).is_file(), words[0]
