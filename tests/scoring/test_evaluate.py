@@ -351,4 +351,4 @@ def test_a_model_with_tokens_of_components_is_asked_for_the_pairs_in_these_too(k
     sets = json.loads((tmp_path / "report" / "report.json").read_text())["sets"]
     assert list(sets) == ["pairs", "pairs_spelled"]
     assert sets["pairs_spelled"]["plans"]["planned"]["value"] == 1.0
-    assert sets["pairs_spelled"]["images"] == sets["pairs"]["images"] > 0
+    assert sets["pairs_spelled"]["samples"] == sets["pairs"]["samples"] > 0
