@@ -11,8 +11,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import data_fixtures
 import generate as generate_command
 from generation import drawing, planning
+from generation.strokes.finding import StrokeFinder
+from generation.strokes.kanjivg import read_kanji
+from generation.strokes.templates import Templates
 from models.pipelines import load_model
 from planner_fixtures import load_small_planner
 from recogniser.judge import Judge
@@ -43,13 +47,15 @@ ANY = settings(max_examples=80, derandomize=True, database=None, deadline=None,
 
 @pytest.fixture(autouse=True, scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory):
-    """A small model, planner and judge, loaded once, in the place of those that each command loads."""
+    """A small model, planner, judge and KanjiVG, loaded once, in the place of those that each command loads."""
     folder = tmp_path_factory.mktemp("small")
     pipeline, planner = load_model(str(save_base(folder / "base", channels=1))), load_small_planner(folder / "planner")
     judge = Judge.load(save_judge(folder / "judge"), None)
+    finder = StrokeFinder(Templates(read_kanji(data_fixtures.write_kanjivg(folder / "kanjivg", "明時好回近"))))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(drawing, "load_model", lambda *_: pipeline)
         patch.setattr(drawing.Judge, "load", lambda *_: judge)
+        patch.setattr(drawing, "installed_finder", lambda: finder)
         patch.setattr(planning.Planner, "load", lambda *_: planner)
         yield
 

@@ -31,7 +31,8 @@ FAR = 2.5  # units, of ink from a stroke that is another's
 class FoundStrokes:
     """The strokes of an image, the components that they were fitted from, and intersection over union of the ink.
 
-    added: how many strokes no component has, the last ones; absent: how many of the components' are not there.
+    added: how many strokes no component has, the last ones; absent: how many of the components' are not there. Where
+    these are more than MAX_AMISS, the strokes are the components' as they are.
     """
 
     tree: StrokeTree
@@ -109,17 +110,18 @@ def _best(candidates: Sequence[tuple[Component, ...]], ink: Ink, found: _Found |
 
 def _fitted(components: tuple[Component, ...], aligned: list[np.ndarray], ink: Ink) -> _Found:
     """The strokes of some components fitted to the ink, without those that are not there, and with what they lack."""
-    fitted = refine(aligned, ink)
+    fitted = strokes = refine(aligned, ink)
     here = [not gone for gone in absent(fitted, aligned, ink)]
-    strokes = [stroke for stroke, is_here in zip(fitted, here, strict=True) if is_here]
-    added = lacking(strokes, ink) if strokes else []
-    if added or not all(here):
-        strokes = refine([*strokes, *added], ink) if strokes else fitted
-        here = here if any(here) else [True] * len(here)
+    there = [stroke for stroke, is_here in zip(fitted, here, strict=True) if is_here]
+    added, gone = lacking(there, ink) if there else [], len(here) - sum(here)
+    if 0 < len(added) + gone <= MAX_AMISS and there:
+        strokes = refine([*there, *added], ink)
+    else:  # nothing is amiss, or so much that these strokes are none of the image's
+        here = [True] * len(here)
     tree = _tree(components, here, strokes)
     drawn = tree.drawn(len(ink.inked)) < INK
     iou = float((drawn & ink.inked).sum() / max(1, (drawn | ink.inked).sum()))
-    return FoundStrokes(tree, components, iou, len(added), len(here) - sum(here)), fitted
+    return FoundStrokes(tree, components, iou, len(added), gone), fitted
 
 
 def _misfit(strokes: Sequence[np.ndarray], ink: Ink) -> float:
