@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from common.characters import shortened
 from common.errors import UserError
-from generation.planning import shortened
 from generation.settings import GenerateConfig, SamplingSettings
 
 MAX_PROMPTS = 4  # characters that are asked for at once
