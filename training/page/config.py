@@ -68,10 +68,10 @@ def _prompts(words: object) -> tuple[str, ...]:
     if not prompts:
         raise UserError("Type a word or two first, as in: wind turbine")
     if len(prompts) > MAX_PROMPTS:
-        raise UserError(f"{len(prompts)} characters at once, where {MAX_PROMPTS} is the most: commas part them")
+        raise UserError(f"{len(prompts)} characters at once, where {MAX_PROMPTS} is the most: commas separate them")
     for prompt in prompts:
         if len(prompt) > MAX_LETTERS:
-            raise UserError(f"“{shortened(prompt)}” is too long: {MAX_LETTERS} letters are the most of one character")
+            raise UserError(f"“{shortened(prompt)}” is too long: {MAX_LETTERS} letters at most for a character")
     return prompts
 
 

@@ -123,7 +123,7 @@ def check_memory(config: TrainConfig, unet: UNet2DConditionModel, family: Family
     ways = next(ways_out(config, unet, family, latent_side, processes, device, there),
                 "No flag makes it fit: lower --resolution, or use a device with more memory")
     if needed.fixed + (SURE * activations if device.type == "cuda" else 0.0) > there:
-        raise MemoryTooSmallError(f"{_named(device)} has too little memory. It takes {words}. {ways}.")
+        raise MemoryTooSmallError(f"{_named(device)} has too little memory. The run needs {words}. {ways}.")
     return f"{words}, which may be too little. {ways}"
 
 

@@ -26,7 +26,7 @@ def outlook(config: TrainConfig, device: torch.device, processes: int, rows: int
         "update": f"{samples} samples: {processes} process{'es' * (processes > 1)} x {shard.accumulation_steps} "
                   f"batch{'es' * (shard.accumulation_steps > 1)} of {shard.batch_size}",
         "steps": f"{steps:,} of {config.max_train_steps:,}, some {steps * samples / rows:.1f} passes over the rows, "
-                 f"of {what}",
+                 f"training {what}",
     }
     return "\n".join(f"{name + ':':<8} {said}" for name, said in lines.items())
 
