@@ -1,7 +1,7 @@
 """The trial of a GPU: does training give there what it promises? Three parts, a table and a JSON for each.
 
-    python tests/benchmarks/gpu.py --output /tmp/trial                   all parts, 25 minutes at most
-    python tests/benchmarks/gpu.py --output /tmp/trial --speed           one of them, 9 minutes at most
+    python tests/benchmarks/gpu.py --output runs/trial                   all parts, 25 minutes at most
+    python tests/benchmarks/gpu.py --output runs/trial --speed           one of them, 9 minutes at most
 
 --correctness: on a small base of random weights, in each precision and with each thing that may change what is
 computed, a run of 8 steps is held against one that was ended after 4 and resumed, by the bytes of every tensor of the

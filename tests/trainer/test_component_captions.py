@@ -14,13 +14,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from common.errors import UserError
+from common.stop_signals import StopSignals
 from models.component_tokens import TABLE, component_names
 from models.families import encode_prompts
 from models.pipelines import load_pipeline
 from trainer import base_recipe
-from trainer.base_recipe import BaseConfig
+from trainer.base_recipe import BaseConfig, phases
 from trainer.config import TrainConfig
 from trainer.loop import TrainingRun
+from trainer.model_card import base_text
 from training_fixtures import before, metrics, run_main, same_tensors, save_base, save_dataset, small_config
 
 _PLAIN_DIFFUSERS = """
@@ -111,6 +114,24 @@ def test_a_set_without_components_is_refused_with_the_way_out(base: Path, tmp_pa
     ended = run_main(config, tmp_path / "log")
     assert ended.status == 1 and "--component_caption_fraction 0.5: no row of" in ended.output, ended.output
     assert "leave it out" in ended.output and "Traceback" not in ended.output
+
+
+def test_on_a_set_without_components_the_embedded_base_learns_words_alone(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def unet_phase(config: BaseConfig, name: str, *_: object) -> Path:
+        asked.append((name, getattr(config, name).component_caption_fraction))
+        return tmp_path / name
+
+    monkeypatch.setattr(base_recipe, "autoencoder_stage", lambda *_: tmp_path / "base")
+    monkeypatch.setattr(base_recipe, "unet_phase", unet_phase)
+    monkeypatch.setattr(base_recipe, "export", lambda _pipeline, config, names: base_text(phases(config, names)))
+    config = BaseConfig(train_data_dir=save_dataset(tmp_path / "data"))
+    card = base_recipe.train_base(config, StopSignals())
+    assert asked == [("words", 0.0)] and "| words |" in card and "| reward |" not in card
+    with pytest.raises(UserError, match=r"--start_from tiny: .*leave it out"):
+        base_recipe.train_base(replace(config, start_from="tiny"), StopSignals())
 
 
 def test_the_embedded_base_is_shipped_with_a_table_of_its_tokens(bench: Path, tmp_path: Path) -> None:

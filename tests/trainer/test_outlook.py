@@ -118,7 +118,7 @@ def test_one_screen_says_what_will_happen_and_after_20_steps_how_long(bench: Pat
                  r"memory:  an estimate of [\d.]+ GB: .*; [\d.]+ GB are free",
                  r"disk:    .*checkpoint.*the pipeline; [\d.]+ GB are free in ", r"rows:    12, of 32 px",
                  r"update:  2 samples: 1 process x 2 batches of 1",
-                 r"steps:   21 of 21, some 3\.5 passes over the rows, of the whole UNet"):
+                 r"steps:   21 of 21, some 3\.5 passes over the rows, training the whole UNet"):
         assert re.search(rf"^{line}", ended.output, re.MULTILINE), line
     said = re.findall(r"step (\d+) of 21: about .* to go", ended.output)
     assert said == ["20"], "once"

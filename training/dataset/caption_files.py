@@ -31,8 +31,8 @@ def captions_kind(root: Path, asked_for: str | None) -> str:
                            f"it has {' and '.join(map(_in_words, found)) or 'no captions'}")
     if asked_for is None and len(found) > 1:
         raise DatasetError(f"{root}: has captions of several kinds, {' and '.join(map(_in_words, found))}. Which are "
-                           f"meant? Add {' or '.join(f'--captions_from {kind}' for kind in found)} to the trainer's "
-                           "flags, or take the others out of the folder.")
+                           f"meant? Take the others out of the folder or, for --train_data_dir, add "
+                           f"{' or '.join(f'--captions_from {kind}' for kind in found)} to the trainer's flags.")
     return asked_for or next(iter(found), METADATA)
 
 
@@ -83,7 +83,7 @@ def _captions(root: Path, name: str) -> tuple[Sequence[str], str | None]:
     except ValueError as error:
         return (), str(error)
     if "\0" in text:
-        return (), "is no text: it has zero bytes"
+        return (), "is not text: it has zero bytes"
     captions = tuple(line.strip() for line in text.splitlines() if line.strip())
     return captions, None if captions else "has no caption in it"
 

@@ -30,8 +30,8 @@ def read_metadata(root: Path) -> tuple[Entries, list[str]]:
     if path is None:
         parquet = next((file.name for file in sorted(root.rglob("*.parquet"))), None)
         if parquet is not None:
-            raise DatasetError(f"{root}: no metadata.jsonl (or metadata.csv), and {parquet} is not read here: write "
-                               "the pictures of parquet files out, with their captions in a metadata.jsonl")
+            raise DatasetError(f"{root}: no metadata.jsonl (or metadata.csv), and {parquet} is not read here: save "
+                               "the pictures of parquet files in a folder, with their captions in a metadata.jsonl")
         raise DatasetError(f"{root}: no metadata.jsonl (or metadata.csv), and no moon.txt or moon.caption beside a "
                            'moon.png. The first holds one row a picture: {"file_name": "moon.png", "text": "moon"}')
     return read_json_lines(path) if path.suffix == ".jsonl" else _read_csv(path)

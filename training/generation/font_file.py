@@ -45,7 +45,7 @@ def make_font(config: FontConfig) -> tuple[list[FontCharacter], list[str]]:
         raise UserError(f"--output {config.output}: must be a file that ends in .ttf")
     pictures, left_out = pictures_with_words(config.pictures)
     if len(pictures) > MAX_CHARACTERS:
-        raise UserError(f"{config.pictures}: holds {len(pictures):,} pictures, and a font {MAX_CHARACTERS:,} at most")
+        raise UserError(f"{config.pictures}: holds {len(pictures):,} pictures; a font can have {MAX_CHARACTERS:,}")
     images = tqdm(images_of(pictures, left_out), desc="tracing", unit="picture", total=len(pictures))
     with_ink = []
     for picture, image in images:

@@ -77,10 +77,10 @@ def _plans(planner: Planner, request: ImageRequest, settings: PlanningSettings,
            drawn: DrawnComponents | None) -> list[Plan]:
     if spelled := Plan.spelled(request.words):
         return [spelled]
-    if spelled_components(request.words)[1]:  # behind other words: they are drawn as they stand
-        return []
     if isinstance(settings, GenerateConfig) and settings.parts is not None:
         return [planner.given(part_names(settings.parts), request.words)]
+    if spelled_components(request.words)[1]:  # behind other words: they are drawn as they stand
+        return []
     return best_drawn_first(planner.plans(request.words, MAX_PLANS, settings.novel, request.strokes), drawn)
 
 

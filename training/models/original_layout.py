@@ -50,8 +50,7 @@ def original_family(pipeline: StableDiffusionPipeline) -> str:
     families = {("quick_gelu", False): V1, ("gelu", True): V2}
     family = families.get((encoder.config.hidden_act, bool(unet.config.use_linear_projection)))
     if family is None:
-        raise ModelError("its text encoder is that of one and its UNet that of the other of Stable Diffusion 1.x and "
-                         "2.x")
+        raise ModelError("its text encoder and its UNet are neither both of Stable Diffusion 1.x nor both of 2.x")
     return family
 
 

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from common.characters import shortened
 from common.errors import UserError
-from generation.planning import shortened
 from generation.settings import GenerateConfig, SamplingSettings
 
 MAX_PROMPTS = 4  # characters that are asked for at once
@@ -68,10 +68,10 @@ def _prompts(words: object) -> tuple[str, ...]:
     if not prompts:
         raise UserError("Type a word or two first, as in: wind turbine")
     if len(prompts) > MAX_PROMPTS:
-        raise UserError(f"{len(prompts)} characters at once, where {MAX_PROMPTS} is the most: commas part them")
+        raise UserError(f"{len(prompts)} characters at once, where {MAX_PROMPTS} is the most: commas separate them")
     for prompt in prompts:
         if len(prompt) > MAX_LETTERS:
-            raise UserError(f"“{shortened(prompt)}” is too long: {MAX_LETTERS} letters are the most of one character")
+            raise UserError(f"“{shortened(prompt)}” is too long: {MAX_LETTERS} letters at most for a character")
     return prompts
 
 

@@ -70,7 +70,7 @@ class Page:
 
     def _lay_out_wish(self) -> None:
         self.words = gr.Textbox(
-            label="Words (commas part several characters)", placeholder="wind turbine", max_lines=1,
+            label="Words (commas separate several characters)", placeholder="wind turbine", max_lines=1,
             max_length=MAX_TYPED, autofocus=True, elem_id="words")
         with gr.Row(elem_id="examples"):
             self.examples = [gr.Button(words, size="sm") for words in EXAMPLES]
@@ -196,5 +196,5 @@ def serve(studio: Studio) -> tuple[gr.Blocks, str]:
             max_file_size=1, state_session_capacity=MAX_SESSIONS, app_kwargs={"middleware": [(Guard, (), {})]})
     except ValueError as error:
         blocks.close(verbose=False)
-        raise UserError(f"the page was started and does not answer ({first_line(error)})") from None
+        raise UserError(f"the page was started but does not answer ({first_line(error)})") from None
     return blocks, url

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from dataset.captions import LAYOUTS, components_caption, spelled_components, with_components
 from dataset.rows import SLOT_WORDS
+from planner.components import ARRANGEMENTS
 
 MAX_SPELLED = 3  # components of a plan that is spelled out
-SLOTS_OF_LAYOUT = {"⿰": ("left", "right"), "⿱": ("top", "bottom"), "⿸": ("tare", "tarec"), "⿺": ("nyo", "nyoc"),
-                "⿴": ("kamae", "kamaec")}
+SLOTS_OF_LAYOUT = {LAYOUTS[slots[0]]: slots for slots in ARRANGEMENTS}
 Source = Literal["kanji", "names", "network", "given"]
 
 

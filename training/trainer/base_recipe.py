@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from common.errors import UserError
 from common.files import appearing, write_text
 from common.quiet import known_noise_off
 from common.settings import check_ranges, setting
 from common.stop_signals import StopSignals
+from dataset.captioned_folder import read_dataset
+from dataset.rows import component_names
 from models.component_tokens import save_table
 from models.tiny import save_untrained
 from recogniser.config import RecogniserConfig
@@ -110,15 +114,21 @@ class BaseConfig:
 def train_base(config: BaseConfig, stop: StopSignals) -> Path:
     """Train what is not complete yet, stage by stage, and write what is shipped; returns its folder.
 
-    Raises Stopped, with what was learned saved, and UserError where a stage cannot be run.
+    A set whose rows name no components has the phase `words` alone, in words. Raises Stopped, with what was learned
+    saved, and UserError where a stage cannot be run.
     """
+    names = list(PHASES)
+    if not component_names(read_dataset(config.train_data_dir)):
+        if config.start_from is not None:
+            raise UserError(f"--start_from {config.start_from}: the phases after `words` learn components, and no row "
+                            f"of {config.train_data_dir} has components that all have a meaning; leave it out")
+        print(f"{config.train_data_dir} names no components: the UNet is trained in the phase `words` alone")
+        config, names = replace(config, words=replace(config.words, component_caption_fraction=0.0)), ["words"]
     model = str(autoencoder_stage(config, stop)) if config.start_from is None else config.start_from
-    for name, phase in PHASES.items():
-        if name == "words" and config.start_from is not None:
-            continue
-        reward_model = reward_model_stage(config, model, stop) if phase.rewarded else None
+    for name in names if config.start_from is None else names[1:]:
+        reward_model = reward_model_stage(config, model, stop) if PHASES[name].rewarded else None
         model = str(unet_phase(config, name, model, reward_model, stop))
-    return export(Path(model), config)
+    return export(Path(model), config, names)
 
 
 def autoencoder_stage(config: BaseConfig, stop: StopSignals) -> Path:
@@ -154,16 +164,16 @@ def unet_phase(config: BaseConfig, name: str, model: str, reward_model: Path | N
     if fraction == 1.0:
         return pipeline
     averaged = config.output_dir / f"{name}-averaged"
-    if not averaged.exists():
-        write_average(AverageConfig(models=(model, str(pipeline)), fraction=fraction, output=averaged))
-        shutil.copy(pipeline / "samples.png", averaged / "samples.png")
+    shutil.rmtree(averaged, ignore_errors=True)  # it may be half of one, or of a phase that was prolonged since
+    write_average(AverageConfig(models=(model, str(pipeline)), fraction=fraction, output=averaged))
+    shutil.copy(pipeline / "samples.png", averaged / "samples.png")
     return averaged
 
 
-def export(pipeline_dir: Path, config: BaseConfig) -> Path:
+def export(pipeline_dir: Path, config: BaseConfig, names: Sequence[str] = tuple(PHASES)) -> Path:
     """Write what training/tiny ships: VAE, UNet and scheduler in fp16 without MiniLM, and their card.
 
-    Of the tokens that MiniLM was given, the table of their names.
+    Of the tokens that MiniLM was given, the table of their names. names: of the phases that the card tells of.
     """
     target = config.output_dir / "tiny"
     with appearing(target) as building:
@@ -175,11 +185,11 @@ def export(pipeline_dir: Path, config: BaseConfig) -> Path:
         shutil.copytree(pipeline_dir / "scheduler", building / "scheduler")
         save_table(AutoTokenizer.from_pretrained(pipeline_dir / "tokenizer"), building)
         shutil.copy(pipeline_dir / "samples.png", building / "samples.png")
-        write_text(building / "README.md", model_card.base_text(phases(config)))
+        write_text(building / "README.md", model_card.base_text(phases(config, names)))
     print(f"the embedded base: {target}")
     return target
 
 
-def phases(config: BaseConfig) -> dict[str, TrainConfig]:
-    """The settings of the phases by name, in their order."""
-    return {name: getattr(config, name) for name in PHASES}
+def phases(config: BaseConfig, names: Sequence[str] = tuple(PHASES)) -> dict[str, TrainConfig]:
+    """The settings of phases by name, in their order."""
+    return {name: getattr(config, name) for name in names}

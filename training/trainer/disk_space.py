@@ -60,14 +60,18 @@ def results_of(config: TrainConfig, pipeline: StableDiffusionPipeline, family: F
 
 def checkpoint_bytes(config: TrainConfig, unet: UNet2DConditionModel, family: Family) -> int:
     """The size of one checkpoint of a UNet as it is before training: weights, the optimizer's moments, the average."""
-    if config.lora_rank is not None:
-        trained = lora_parameters(unet, family.lora_targets, config.lora_rank)
-        moments = 2 * trained
-    else:
-        trained = parameters_of(unet)
-        moments = sum(weight.numel() * (1 if config.optimizer == "muon" and family.is_matrix(name, weight) else 2)
-                      for name, weight in unet.named_parameters())
+    trained, moments = trained_and_moments(config, unet, family)
     return torch.float32.itemsize * (trained * (2 if config.use_ema else 1) + moments)
+
+
+def trained_and_moments(config: TrainConfig, unet: UNet2DConditionModel, family: Family) -> tuple[int, int]:
+    """How many weights a run trains, and how many moments its optimizer keeps of them."""
+    if config.lora_rank is not None:
+        trained = _lora_parameters(unet, family.lora_targets, config.lora_rank)
+        return trained, 2 * trained
+    moments = sum(weight.numel() * (1 if config.optimizer == "muon" and family.is_matrix(name, weight) else 2)
+                  for name, weight in unet.named_parameters())
+    return parameters_of(unet), moments
 
 
 def check_room(needs: Sequence[Need]) -> str:
@@ -98,7 +102,7 @@ def parameters_of(module: torch.nn.Module) -> int:
     return sum(weight.numel() for weight in module.parameters())
 
 
-def lora_parameters(unet: UNet2DConditionModel, targets: Sequence[str], rank: int) -> int:
+def _lora_parameters(unet: UNet2DConditionModel, targets: Sequence[str], rank: int) -> int:
     """How many weights a LoRA has: two matrices, (rank, in) and (out, rank), beside each layer that gets an adapter."""
     layers = (module.weight for name, module in unet.named_modules()
               if name.endswith(tuple(f".{target}" for target in targets)) and hasattr(module, "weight"))

@@ -14,7 +14,7 @@ from common.quiet import known_noise_off
 from dataset.batches import Shard
 from models.families import Family
 from trainer.config import TrainConfig
-from trainer.disk_space import GB, lora_parameters, parameters_of
+from trainer.disk_space import GB, parameters_of, trained_and_moments
 
 with known_noise_off():
     from diffusers import UNet2DConditionModel
@@ -80,17 +80,12 @@ def estimate(config: TrainConfig, unet: UNet2DConditionModel, family: Family, la
     half = config.mixed_precision != "no"
     computed_in = torch.float16.itemsize if half else torch.float32.itemsize
     kept = 4 * (config.use_ema + 2) + (computed_in if half else 0)  # beside the moments
-    if config.lora_rank is not None:
-        trained = lora_parameters(unet, family.lora_targets, config.lora_rank)
-        weights = parameters_of(unet) * computed_in + trained * (kept + 8)
-    else:
-        moments = sum(4 * weight.numel() * (1 if config.optimizer == "muon" and family.is_matrix(name, weight) else 2)
-                      for name, weight in unet.named_parameters())
-        weights = parameters_of(unet) * kept + moments
+    trained, moments = trained_and_moments(config, unet, family)
+    frozen = 0 if config.lora_rank is None else parameters_of(unet)
     sample = ACTIVATION_BYTES * latent_side**2 * unet.config.block_out_channels[0] * (1 if half else 2)
     on_gpu = device.type == "cuda"
     return MemoryEstimate(
-        weights=weights,
+        weights=trained * kept + 4 * moments + frozen * computed_in,
         sample=sample * (RECOMPUTED if config.gradient_checkpointing else 1.0),
         batch_size=Shard.of(config.train_batch_size, config.gradient_accumulation_steps, processes).batch_size,
         tables=config.cache_budget * GB if on_gpu else 0.0,
@@ -128,7 +123,7 @@ def check_memory(config: TrainConfig, unet: UNet2DConditionModel, family: Family
     ways = next(ways_out(config, unet, family, latent_side, processes, device, there),
                 "No flag makes it fit: lower --resolution, or use a device with more memory")
     if needed.fixed + (SURE * activations if device.type == "cuda" else 0.0) > there:
-        raise MemoryTooSmallError(f"{_named(device)} has too little memory. It takes {words}. {ways}.")
+        raise MemoryTooSmallError(f"{_named(device)} has too little memory. The run needs {words}. {ways}.")
     return f"{words}, which may be too little. {ways}"
 
 

@@ -89,11 +89,13 @@ def exported_text(model: str, output: Path, guidance_scale: float) -> str:
 
 def base_text(phases: Mapping[str, TrainConfig]) -> str:
     """The card of the embedded base's weights, whose UNet was trained in these phases, by name and in their order."""
-    first, *_, last = phases.values()
+    settings = list(phases.values())
+    last = settings[-1]
     return _render(
         "tiny.md.jinja", "tiny: the embedded base", EXPORTED_TINY.as_posix(), "tiny",
         Sampling(guidance_scale=last.guidance_scale), license="cc-by-sa-4.0", grid=grid_caption(last),
-        component_tokens=last.component_caption_fraction > 0, phases=phases, longer=longer(first))
+        component_tokens=last.component_caption_fraction > 0, phases=phases,
+        longer=longer(settings[0]))
 
 
 def longer(settings: TrainConfig) -> str:

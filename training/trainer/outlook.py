@@ -7,7 +7,6 @@ import torch
 from dataset.batches import Shard
 from trainer.config import TrainConfig
 
-PRECISIONS = {"no": "fp32", "fp16": "fp16", "bf16": "bf16"}
 TIMED_UPDATES = 20  # of this process, after which the rate is one to go by
 
 
@@ -19,7 +18,7 @@ def outlook(config: TrainConfig, device: torch.device, processes: int, rows: int
     what = "the whole UNet" if config.lora_rank is None else f"a LoRA of rank {config.lora_rank}"
     steps = config.max_train_steps - step
     lines = {
-        "device": f"{name}, {PRECISIONS.get(config.mixed_precision, config.mixed_precision)}, "
+        "device": f"{name}, {'fp32' if config.mixed_precision == 'no' else config.mixed_precision}, "
                   f"{processes} process{'es' * (processes > 1)}",
         "memory": memory,
         "disk": disk,
@@ -27,7 +26,7 @@ def outlook(config: TrainConfig, device: torch.device, processes: int, rows: int
         "update": f"{samples} samples: {processes} process{'es' * (processes > 1)} x {shard.accumulation_steps} "
                   f"batch{'es' * (shard.accumulation_steps > 1)} of {shard.batch_size}",
         "steps": f"{steps:,} of {config.max_train_steps:,}, some {steps * samples / rows:.1f} passes over the rows, "
-                 f"of {what}",
+                 f"training {what}",
     }
     return "\n".join(f"{name + ':':<8} {said}" for name, said in lines.items())
 

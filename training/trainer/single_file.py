@@ -28,8 +28,8 @@ def write_file(pipeline: StableDiffusionPipeline, dtype: torch.dtype, path: Path
     try:
         family, tensors = original_family(pipeline), original_tensors(pipeline)
     except ModelError as error:
-        raise ModelError(f"{model}: one file in the original layout is of Stable Diffusion 1.x and 2.x alone: {error}. "
-                         "Leave .safetensors out of --output to write a pipeline folder.") from None
+        raise ModelError(f"{model}: one file in the original layout is for Stable Diffusion 1.x and 2.x alone: {error}"
+                         ". Leave .safetensors out of --output to write a pipeline folder.") from None
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         save_file({name: tensor.to(dtype) for name, tensor in tensors.items()}, temporary,

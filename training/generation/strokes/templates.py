@@ -16,9 +16,9 @@ from scipy.spatial import cKDTree
 from generation.strokes.curves import ROUGH, SPACING, curve_points, rough_points
 from generation.strokes.ink import CAP, Ink
 from generation.strokes.kanjivg import Group, Kanji
+from planner.components import ARRANGEMENTS
 
-PAIRS = (("left", "right"), ("top", "bottom"), ("tare", "tarec"), ("nyo", "nyoc"), ("kamae", "kamaec"))
-CONTENTS = dict(PAIRS[2:])  # what the slot within an enclosure is called
+CONTENTS = dict(ARRANGEMENTS[2:])  # what the slot within an enclosure is called
 WHOLE = "whole"
 WEIGHED = 80  # components of a slot that are laid over the ink together with those of the other slot
 PLANNED = 0.35  # units by which a planned component may fit worse than another
@@ -59,7 +59,7 @@ def components_of(kanji: Kanji) -> Iterator[Component]:
     for outer, inner in CONTENTS.items():
         if sorted(positions) == sorted([outer, ""]):
             positions[positions.index("")] = inner
-    if tuple(positions) not in PAIRS and tuple(positions[::-1]) not in PAIRS:
+    if tuple(positions) not in ARRANGEMENTS and tuple(positions[::-1]) not in ARRANGEMENTS:
         return
     for groups, other, slot in zip(slots, slots[::-1], positions, strict=True):
         own = sorted(index for group in groups for index in group.strokes)
@@ -158,7 +158,7 @@ class Templates:
     def candidates(self, ink: Ink, planned: Collection[str] = (), count: int = 12) -> list[tuple[Component, ...]]:
         """The pairs of components, or whole kanji, that fit the ink best as they stand; the best first."""
         found: list[tuple[float, tuple[Component, ...]]] = []
-        for names in (*PAIRS, (WHOLE,)):
+        for names in (*ARRANGEMENTS, (WHOLE,)):
             if all(name in self.slots for name in names):
                 found += self._fitting([self.slots[name] for name in names], ink, planned, count)
         return [components for _, components in sorted(found, key=lambda one: one[0])[:count]]
