@@ -82,7 +82,7 @@ def test_everything_that_is_wrong_is_listed_at_once(folder: Path) -> None:
     os.mkfifo(folder / "10_water/pipe.txt")
     message = problem(folder)
     for text in ("bare.png: a picture without a caption; its file would be bare.txt", "blank.txt: has no caption in it",
-                 "latin.txt: is not UTF-8", "wide.txt: is UTF-16. Save it as UTF-8.", "zeros.txt: is no text",
+                 "latin.txt: is not UTF-8", "wide.txt: is UTF-16. Save it as UTF-8.", "zeros.txt: is not text",
                  "torn.png: is no whole picture", "sun.txt: a caption without a picture",
                  "twice.txt: a second file of this name and kind", "link.txt: points outside the dataset folder",
                  "10_water/pipe.txt: cannot be read (No plain file)", "Mend these pictures and captions"):
