@@ -163,11 +163,11 @@ def test_of_strokes_that_are_not_found_one_line_is_said(studio):
     assert json.loads(data_of(visit.groups[0][0].json))["stroke_paths"]["file"] is None
 
 
-def test_a_model_that_was_not_trained_on_kanji_gets_no_strokes():
+def test_a_model_that_was_not_trained_on_kanji_gets_no_strokes(studio):
     drawn = replace(drawn_by_hand(reading("口十")), is_line_art=False)
     visit = Visit(groups=(tuple(cards_of(drawn)),), strokeless=(drawn,))
     assert not visit.lacks_strokes
-    page = cards.gallery(visit.with_strokes(None).groups, is_looking=visit.lacks_strokes)
+    page = cards.gallery(visit.with_strokes(studio).groups, is_looking=visit.lacks_strokes)
     assert "strokes were found" not in page and "looking for" not in page
 
 
