@@ -11,6 +11,7 @@ import re
 import shlex
 import shutil
 import sys
+from concurrent.futures import Future
 from dataclasses import replace
 
 import pytest
@@ -19,18 +20,21 @@ from PIL import Image
 import demo as demo_command
 from common.command_line import parse
 from common.errors import UserError
-from generation.best_of import Candidate
+from generation import drawing
+from generation.best_of import Candidate, draw_candidates
 from generation.drawing import draw_to_folder
 from generation.request import ImageRequest
 from generation.settings import GenerateConfig
+from generation.strokes.kanjivg import NoStrokesError
 from page import cards, serving
+from page import studio as studio_module
 from page.cards import Card, cards_of
 from page.config import MAX_CANDIDATES, MAX_LETTERS, MAX_PROMPTS, Wish
 from page.guard import Guard
 from page.plan_row import MAX_SWAPS, PlanRow
 from page.studio import Drawn
 from page.visit import MAX_HISTORY, Visit
-from page_fixtures import save_run, small_studio
+from page_fixtures import few_kanji, image_of, save_run, small_studio
 from planner.plan import Plan, PlannedComponent
 from planner_fixtures import load_small_planner
 from recogniser_fixtures import reading
@@ -70,6 +74,7 @@ def generated(studio, output, **flags):
 @pytest.mark.parametrize("candidates", [1, 3])
 def test_the_page_draws_what_generate_py_draws_for_the_same_words_and_seed(candidates, studio, tmp_path):
     visit, _ = Visit().drawn(studio, wish(f"{WORDS}, mouth", candidates=candidates, seed=2), [])
+    visit = visit.with_strokes(studio)
     files = generated(studio, tmp_path, prompts=(WORDS, "mouth"), best_of=candidates, seed=2, explain=True)
     for group, stem in zip(visit.groups, ("two-of-a-person-2", "mouth-2"), strict=True):
         best = group[0]
@@ -104,8 +109,75 @@ def test_progress_is_told_to_the_last_step(studio):
 
 def test_nothing_is_written(studio, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Visit().drawn(studio, wish(), [])
+    Visit().drawn(studio, wish(), [])[0].with_strokes(studio)
     assert not list(tmp_path.iterdir())
+
+
+# --- strokes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kanji_drawn(studio, tmp_path, monkeypatch):
+    """The studio's pen draws a kanji, whatever it is asked for."""
+    kanji = few_kanji(tmp_path / "kanjivg")[0]
+
+    def draw(pipeline, requests, *rest):
+        return [[replace(one, image=image_of(kanji)) for one in group]
+                for group in draw_candidates(pipeline, requests, *rest)]
+
+    for module in (studio_module, drawing):
+        monkeypatch.setattr(module, "draw_candidates", draw)
+    return kanji
+
+
+def test_the_strokes_of_the_best_are_those_that_generate_py_writes(studio, kanji_drawn, tmp_path):
+    drawn, _ = Visit().drawn(studio, wish(f"{WORDS}, mouth"), [])
+    assert drawn.lacks_strokes and not any(card.stroke_svg for group in drawn.groups for card in group)
+    visit = drawn.with_strokes(studio)
+    files = generated(studio, tmp_path / "out", prompts=(WORDS, "mouth"), best_of=2)
+    assert not visit.lacks_strokes and len(visit.groups) == 2
+    for group in visit.groups:
+        assert data_of(group[0].stroke_svg) == files[group[0].strokes_name]
+        assert data_of(group[0].json) == files[f"{group[0].stem}.json"]
+        assert data_of(group[0].stroke_svg).count(b"<path") == len(kanji_drawn.strokes)
+        assert not any(card.stroke_svg or card.lacks_strokes for card in group[1:])
+    assert visit.history == (visit.groups[1][0], visit.groups[0][0])
+    assert visit.with_strokes(studio) is visit
+
+
+def test_the_strokes_are_kept_and_played_and_stay_in_the_history(studio, kanji_drawn):
+    drawn, _ = Visit().drawn(studio, wish(), [])
+    before = cards.gallery(drawn.groups, is_looking=drawn.lacks_strokes)
+    assert "looking for its strokes" in text_of(before) and "<details class=\"play\"" not in before
+    visit = drawn.with_strokes(studio)
+    page, past = cards.gallery(visit.groups), cards.history(visit.history)
+    assert page.count('download="two-of-a-person-0.strokes.svg"') == past.count(".strokes.svg") == 1
+    assert page.count('<details class="play"') == 1 and "looking for" not in text_of(page)
+
+
+def test_of_strokes_that_are_not_found_one_line_is_said(studio):
+    visit = Visit().drawn(studio, wish(), [])[0].with_strokes(studio)  # what random weights draw has none
+    page = cards.gallery(visit.groups)
+    assert text_of(page).count("no strokes were found that draw it again") == 1
+    assert ".strokes.svg" not in page and "<details class=\"play\"" not in page
+    assert json.loads(data_of(visit.groups[0][0].json))["stroke_paths"]["file"] is None
+
+
+def test_a_model_that_was_not_trained_on_kanji_gets_no_strokes(studio):
+    drawn = replace(drawn_by_hand(reading("口十")), is_line_art=False)
+    visit = Visit(groups=(tuple(cards_of(drawn)),), strokeless=(drawn,))
+    assert not visit.lacks_strokes
+    page = cards.gallery(visit.with_strokes(studio).groups, is_looking=visit.lacks_strokes)
+    assert "strokes were found" not in page and "looking for" not in page
+
+
+def test_where_kanjivg_is_not_there_the_picture_is_drawn_and_the_lack_is_said(studio, monkeypatch):
+    drawn, _ = Visit().drawn(studio, wish(), [])
+    monkeypatch.setattr(studio, "_finder", failed := Future())
+    failed.set_exception(NoStrokesError("KanjiVG is not there"))
+    with pytest.raises(UserError, match="KanjiVG is not there"):
+        drawn.with_strokes(studio)
+    assert drawn.groups[0][0].png
 
 
 # --- plans ------------------------------------------------------------------------------------------------------------
@@ -237,7 +309,7 @@ def test_tags_in_words_are_text(studio):
 
 
 def test_a_model_that_is_gone_is_said_and_the_others_draw_on(studio, base):
-    gone = save_run(studio_runs(studio) / "gone", base)
+    gone = save_run(studio_module.RUNS / "gone", base)
     (gone / "pipeline").unlink()
     shutil.copytree(base, gone / "pipeline")
     assert str(gone) in studio.models().values()
@@ -249,14 +321,8 @@ def test_a_model_that_is_gone_is_said_and_the_others_draw_on(studio, base):
     assert Visit().drawn(studio, wish("ten"), [])[0].groups
 
 
-def studio_runs(studio):
-    from page import studio as module
-
-    return module.RUNS
-
-
 def test_weights_that_were_replaced_are_loaded_anew(studio, base):
-    changing = save_run(studio_runs(studio) / "changing", base)
+    changing = save_run(studio_module.RUNS / "changing", base)
     (changing / "pipeline").unlink()
     shutil.copytree(base, changing / "pipeline")
     before = studio.model("changing")

@@ -6,9 +6,11 @@ import json
 
 import pytest
 
+from generation.vectors import find_strokes
 from headless_browser import Browser, find_browser
+from page import studio as studio_module
 from page.serving import install_command
-from page_fixtures import small_studio
+from page_fixtures import few_kanji, image_of, small_studio
 
 pytest.importorskip("gradio", reason=f"gradio is not installed ({install_command()})")
 pytestmark = [pytest.mark.slow,
@@ -87,6 +89,29 @@ def test_words_are_typed_planned_swapped_drawn_and_kept(visitor, tmp_path):
         while not kept.is_file() or not kept.read_bytes().startswith(start):
             visitor.evaluate("1")
     assert json.loads((tmp_path / "two-of-a-person-0.json").read_text(encoding="utf8"))["words"] == WORDS
+
+
+def test_the_strokes_are_played_anew_at_each_look_and_kept(visitor, studio, tmp_path, monkeypatch):
+    image = image_of(few_kanji(tmp_path / "kanjivg")[0])
+    monkeypatch.setattr(studio_module, "find_strokes", lambda _, *rest: find_strokes(image, *rest))
+    fill(visitor, "words", WORDS)
+    visitor.press("Enter")
+    visitor.wait_for("document.querySelector('.play') !== null")
+    assert len(shown(visitor, "figure")) == 4 and len(shown(visitor, ".play")) == 1
+    playing = "document.querySelector('.play img')"
+    source = visitor.evaluate(f"{playing}.src")
+    for _ in range(2):  # another address each time, or the browser would show the strokes as it left them
+        visitor.evaluate("document.querySelector('.play summary').focus()")
+        visitor.press("Enter")
+        visitor.wait_for(f"{playing}.src !== {json.dumps(source)} && {playing}.complete && {playing}.naturalWidth > 0")
+        source = visitor.evaluate(f"{playing}.src")
+        visitor.press("Enter")
+        visitor.wait_for("!document.querySelector('.play').open")
+    visitor.download_to(tmp_path)
+    visitor.click("figure.best a[download$='.strokes.svg']")
+    kept = tmp_path / "two-of-a-person-0.strokes.svg"
+    while not kept.is_file() or not kept.read_bytes().endswith(b"</svg>\n"):
+        visitor.evaluate("1")
 
 
 def test_the_keyboard_is_enough_and_the_visit_is_remembered(visitor):

@@ -89,4 +89,9 @@ def reading_json(reading: Reading) -> dict[str, Any]:
 def save_sample(image: Image.Image, folder: Path, stem: str, provenance: dict[str, Any]) -> None:
     """Save an image as STEM.png and what is to be said of it as STEM.json. Raises OSError."""
     save_image(image, folder / f"{stem}.png")
-    write_text(folder / f"{stem}.json", json.dumps(provenance, indent=1, ensure_ascii=False) + "\n")
+    write_text(folder / f"{stem}.json", sample_json(provenance))
+
+
+def sample_json(provenance: dict[str, Any]) -> str:
+    """The text of an image's JSON."""
+    return json.dumps(provenance, indent=1, ensure_ascii=False) + "\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,14 +131,21 @@ class Page:
 
         return on_swap
 
-    def on_draw(self, visit: Visit, *fields: object, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008 - gradio's way to ask for it
-        """Draw by the plans."""
+    def on_draw(self, visit: Visit, *fields: object, progress: gr.Progress = gr.Progress()) -> Iterator[list[Any]]:  # noqa: B008 - gradio's way to ask for it
+        """Draw by the plans; the strokes come after, so that nobody waits for these to see the picture."""
         is_drawn, shown = self._said(visit, lambda: visit.drawn(
             self.studio, _wish(fields), _texts(fields),
             lambda done, of: progress((done, of), desc="drawing", unit="steps")))
         if not is_drawn:
-            return [*shown, gr.skip(), gr.skip()]
-        return [*shown, cards.gallery(shown[0].groups), cards.history(shown[0].history[len(shown[0].groups):])]
+            yield [*shown, gr.skip(), gr.skip()]
+            return
+        drawn: Visit = shown[0]
+        yield [*shown, cards.gallery(drawn.groups, is_looking=drawn.lacks_strokes),
+               cards.history(drawn.history[len(drawn.groups):])]
+        if drawn.lacks_strokes:
+            is_found, shown = self._said(drawn, lambda: (drawn.with_strokes(self.studio), []))
+            said = [gr.skip(), *_kept()] if is_found else shown[1:]
+            yield [shown[0], *said, cards.gallery(shown[0].groups), gr.skip()]
 
     def _said(self, visit: Visit, work: Callable[[], tuple[Visit, list[str]]]) -> tuple[bool, list[Any]]:
         """Whether something could be done, and the outputs for it: what cannot be done is said on the page."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from generation.planning import find_planner, plan_requests
 from generation.request import ImageRequest, read_requests
 from generation.sampling import batch_size_for
 from generation.settings import GenerateConfig
+from generation.vectors import StrokesFile, find_strokes, installed_finder
 from models.pipelines import load_model
 from page.config import DemoConfig, Wish
 from page.plan_row import PlanRow
@@ -71,6 +73,9 @@ class Studio:
                 raise UserError(f"--models {folder}: no such folder")
         self.judge = Judge.load()
         self.model(self.first)
+        reading = ThreadPoolExecutor(1)
+        self._finder = reading.submit(installed_finder)  # takes 3 s, while the visitor types
+        reading.shutdown(wait=False)
 
     @property
     def first(self) -> str:
@@ -137,6 +142,12 @@ class Studio:
                 drawn.append(Drawn(tuple(read), best_candidate(read, self.judge), config, loaded.provenance,
                                    loaded.planner is not None))
         return [_row(request, rows) for request in requests], drawn, notes
+
+    def strokes(self, drawn: Drawn) -> StrokesFile | None:
+        """The strokes of the best; None of a model that was not trained on kanji. Raises NoStrokesError."""
+        if not drawn.is_line_art:
+            return None
+        return find_strokes(drawn.best.image, drawn.best.request, self._finder.result())
 
     def change(self, row: PlanRow, texts: Sequence[object], label: str, swap: int | None = None) -> PlanRow:
         """A row with what was typed into its boxes and, in the box `swap`, the planner's next best; as it is where

@@ -8,18 +8,27 @@ from dataclasses import dataclass, replace
 from page.cards import Card, cards_of
 from page.config import Wish
 from page.plan_row import PlanRow
-from page.studio import Studio
+from page.studio import Drawn, Studio
 
 MAX_HISTORY = 24  # characters of a visit that are kept, the best of each draw
 
 
 @dataclass(frozen=True)
 class Visit:
-    """One visitor's plans, what he drew last (a group of cards for each prompt), and what he drew before."""
+    """One visitor's plans, what he drew last (a group of cards for each prompt), and what he drew before.
+
+    strokeless: what he drew last, for which no strokes were looked for yet.
+    """
 
     rows: tuple[PlanRow, ...] = ()
     groups: tuple[tuple[Card, ...], ...] = ()
     history: tuple[Card, ...] = ()
+    strokeless: tuple[Drawn, ...] = ()
+
+    @property
+    def lacks_strokes(self) -> bool:
+        """Whether strokes are still to be looked for."""
+        return any(drawn.is_line_art for drawn in self.strokeless)
 
     def planned(self, studio: Studio, wish: Wish, texts: Sequence[Sequence[object]]) -> tuple[Visit, list[str]]:
         """The visit with the plans for a wish, and what is to be said of them. Raises UserError."""
@@ -40,10 +49,22 @@ class Visit:
         """The visit with what was drawn for a wish, by the plans as they stand in the boxes. Raises UserError."""
         rows, drawn, notes = studio.draw(wish, self._typed(studio, wish, texts), on_step)
         groups = tuple(tuple(cards_of(one)) for one in drawn)
-        latest = tuple(group[0] for group in groups)
-        return Visit(tuple(rows), groups, (*latest[::-1], *self.history)[:MAX_HISTORY]), notes
+        return Visit(tuple(rows), groups, _remembered(groups, self.history), tuple(drawn)), notes
+
+    def with_strokes(self, studio: Studio) -> Visit:
+        """The visit with the strokes of the best of what was drawn last. Raises NoStrokesError."""
+        if not self.strokeless:
+            return self
+        groups = tuple((Card.of(drawn.best, drawn, studio.strokes(drawn)), *group[1:])
+                       for drawn, group in zip(self.strokeless, self.groups, strict=True))
+        return Visit(self.rows, groups, _remembered(groups, self.history[len(groups):]))
 
     def _typed(self, studio: Studio, wish: Wish, texts: Sequence[Sequence[object]]) -> list[PlanRow]:
         """The rows of the wish's words, with what was typed into their boxes."""
         return [studio.change(row, typed, wish.model) for row, typed in zip(self.rows, texts, strict=False)
                 if row.words in wish.prompts]
+
+
+def _remembered(groups: Sequence[Sequence[Card]], before: Sequence[Card]) -> tuple[Card, ...]:
+    """The best of what was drawn last, the latest first, and what was drawn before."""
+    return (*(group[0] for group in groups[::-1]), *before)[:MAX_HISTORY]
