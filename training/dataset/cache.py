@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from common.device import to_device
 from common.errors import UserError
 from common.quiet import known_noise_off
 from dataset.captions import with_stroke_tag
@@ -64,11 +65,6 @@ class EncodedRows:
         if records.device.type == "cpu":  # by kind: "cuda" and "cuda:0", which a tensor there has, are not equal
             return to_device(records[indices], self.device)
         return records[to_device(indices, self.device)]
-
-
-def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Move a CPU tensor without waiting for the device: from pinned memory, or the copy would wait for its queue."""
-    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 def encode_rows(pipeline: StableDiffusionPipeline, rows: Sequence[Row], required: torch.Tensor,
