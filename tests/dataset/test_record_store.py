@@ -68,6 +68,36 @@ def test_a_full_disk_leaves_the_store_as_it_was(tmp_path: Path, monkeypatch: pyt
     assert store(tmp_path).tensor()[one.index["b"]].unique().item() == 3
 
 
+# --- several processes -----------------------------------------------------------------------------------------------
+
+def test_what_another_process_appends_meanwhile_is_kept_and_not_appended_twice(tmp_path: Path) -> None:
+    one, other = store(tmp_path), store(tmp_path)
+    one.append(["a", "b"], records(1, 2))
+    other.append(["b", "c"], records(2, 3))
+    one.append(["c", "d"], records(3, 4))
+    other.append(["a", "b"], records(1, 2))
+    final = store(tmp_path)
+    assert [final.tensor()[final.index[key]].unique().item() for key in "abcd"] == [1, 2, 3, 4]
+    assert len(final.tensor()) == 4 and (tmp_path / "index.txt").read_bytes().count(b"\n") == 4
+    assert final.forget_damaged(["a", "b", "c", "d"]) == []
+
+
+def test_what_is_found_damaged_stays_so_until_one_process_has_appended_it(tmp_path: Path) -> None:
+    store(tmp_path).append(["a", "b"], records(1, 2))
+    flip(tmp_path / "records.bin", 0)
+    with (tmp_path / "index.txt").open("ab") as file:
+        file.write(b"9 x 00000000\n")
+    one, other = store(tmp_path), store(tmp_path)
+    assert one.forget_damaged(["a", "b"]) == other.forget_damaged(["a", "b"]) == ["a"]
+    one.append(["c"], records(3))
+    other.append(["a"], records(1))
+    one.append(["a"], records(1))
+    final = store(tmp_path)
+    assert final.damaged_lines == 0 and len(final.tensor()) == 4
+    assert final.forget_damaged(["a", "b", "c"]) == []
+    assert [final.tensor()[final.index[key]].unique().item() for key in "abc"] == [1, 2, 3]
+
+
 # --- damage ----------------------------------------------------------------------------------------------------------
 
 def flip(path: Path, offset: int) -> None:

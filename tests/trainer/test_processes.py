@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,19 +15,22 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dataset.record_store import RecordStore
 from models.pipelines import module_hash
-from trainer import hub
+from trainer import disk_space, hub
 from trainer.config import TrainConfig
 from trainer.resume import _with_current_names
 from trainer.train_state import TrainState
 from training_fixtures import (
     Ended,
+    before,
     command_line,
     metrics,
     run_main,
     run_processes,
     same_tensors,
     save_dataset,
+    send,
     small_config,
 )
 
@@ -130,6 +134,78 @@ def launch(config: TrainConfig) -> subprocess.CompletedProcess:
                ROOT / "training/train_text_to_image.py", *command_line(config)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600,
                           env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+# --- encoding the set ------------------------------------------------------------------------------------------------
+
+def records_in(cache: Path) -> dict[str, dict[str, bytes]]:
+    """Of each store, each record by its key; none may be there twice."""
+    found = {}
+    for folder in sorted(cache.glob("*/")):
+        lines = [line.split() for line in (folder / "index.txt").read_text().splitlines()]
+        content = (folder / "records.bin").read_bytes()
+        size = len(content) // len(lines)
+        found[folder.name] = {key: content[int(number) * size:][:size] for number, key, *_ in lines}
+        assert len(found[folder.name]) == len(lines) == len({number for number, *_ in lines})
+        assert size * len(lines) == len(content)
+    return found
+
+
+def tell_encoded(_rank: int) -> None:
+    append = RecordStore.append
+
+    def telling(store: RecordStore, keys: list[str], records: torch.Tensor) -> None:
+        print(*(f"encoded {store.folder.name} {key}" for key in keys), sep="\n", flush=True)
+        append(store, keys, records)
+
+    RecordStore.append = telling
+
+
+def test_each_process_encodes_a_share_of_the_set_and_each_record_is_what_one_alone_makes(
+        bench: Path, tmp_path: Path) -> None:
+    one = config_of(bench, tmp_path / "one", cache_dir=tmp_path / "cache 1", max_train_steps=1)
+    assert run_main(one, tmp_path / "log").status == 0
+    two = replace(one, output_dir=tmp_path / "two", cache_dir=tmp_path / "cache 2")
+    ended = run_processes([two, two], tmp_path / "logs", before=tell_encoded)
+    assert [each.status for each in ended] == [0, 0], ended[0].output + ended[1].output
+    stores = records_in(tmp_path / "cache 1")
+    assert records_in(tmp_path / "cache 2") == stores and len(stores) == 2
+    shares = [re.findall(r"encoded (\S+) ([0-9a-f]{64})", each.output) for each in ended]
+    assert sorted(shares[0] + shares[1]) == sorted((name, key) for name, keys in stores.items() for key in keys)
+    assert all({name for name, _ in share} == set(stores) for share in shares), "both encoded of either kind"
+
+
+def test_where_one_process_is_killed_while_it_encodes_the_other_does_not_wait_for_it(bench: Path,
+                                                                                    tmp_path: Path) -> None:
+    """It encodes what the dead one left, for the next run, and ends where it needs it."""
+    def kill(rank: int) -> None:
+        if rank == 1:
+            before(RecordStore, "append", 1, send(signal.SIGKILL))()
+
+    config = config_of(bench, tmp_path / "run", cache_dir=tmp_path / "cache", max_train_steps=1)
+    first, second = run_processes([config, config], tmp_path / "logs", before=kill, timeout_s=240)
+    assert second.status == -signal.SIGKILL
+    assert first.status > 0, first.output
+    assert run_main(replace(config, output_dir=tmp_path / "one"), tmp_path / "log",
+                    before=lambda: setattr(RecordStore, "append", None)).status == 0, "all is there"
+    assert records_in(tmp_path / "cache")
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_what_keeps_one_process_from_encoding_ends_all(failing: int, bench: Path, tmp_path: Path) -> None:
+    def fill_the_disk(rank: int) -> None:
+        def refuse(_needs: object) -> None:
+            raise disk_space.DiskSpaceError("the disk has too little room")
+
+        if rank == failing:
+            disk_space.check_room = refuse
+
+    config = config_of(bench, tmp_path / "run", cache_dir=tmp_path / "cache")
+    ended = run_processes([config, config], tmp_path / "logs", before=fill_the_disk, timeout_s=240)
+    assert [each.status for each in ended] == [1, 1]
+    assert "the disk has too little room" in ended[failing].output
+    assert "error" not in ended[1 - failing].output and "Traceback" not in ended[0].output + ended[1].output
+    assert not list((tmp_path / "cache").glob("*/"))
 
 
 # --- several machines ------------------------------------------------------------------------------------------------

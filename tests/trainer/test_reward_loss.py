@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from models.noise_schedule import NoiseSchedule
 from models.pipelines import load_pipeline
 from recogniser.judge import Judge
 from recogniser_fixtures import save_judge
-from trainer.reward_loss import MARGIN, Predict, RewardTerm, ended_latents
+from trainer.reward_loss import MARGIN, Predict, RewardTerm, ended_latents, scoring_device
 from training_fixtures import batch_of, save_base
 
 CPU = torch.device("cpu")
@@ -158,3 +160,35 @@ def test_following_its_gradient_makes_images_that_the_recogniser_likes_better(ba
         optimizer.step()
         losses.append(one.item())
     assert losses[-1] < losses[0] - 0.1 and all(weight.grad is None for weight in judge.network.parameters())
+
+
+# --- on a GPU --------------------------------------------------------------------------------------------------------
+
+META = torch.device("meta")  # has no values: whoever asks for one, or mixes it with the CPU, is refused
+
+
+@pytest.mark.parametrize("kind", ["drawn", "composed"])
+def test_it_is_scored_where_the_unet_runs_and_never_waits_for_the_device(
+        base: Path, judge: Judge, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # there is none for meta
+    pipeline = load_pipeline(str(base))
+    schedule, rows = NoiseSchedule(pipeline.scheduler, META), [row("口", kind=kind), row("口", "十"), row()]
+    loss = RewardTerm(StableDiffusion(), schedule, pipeline.vae, judge, rows, 0.2, META)
+    batch = batch_of(**samples(), rows=(0, 1, 2), strokes=(9, 0, 30))
+    names = ("latents", "noise", "timesteps", "prompt_embeds", "negative", "reward_indices")
+    moved = {name: getattr(batch, name).to(META) for name in names}
+    unet = pipeline.unet.to(META)
+    one = loss(unet, replace(batch, **moved))
+    one.mean().backward()
+    assert one.device == META and one.shape == (3,)
+    assert all(weight.grad is not None and weight.grad.device == META for weight in unet.parameters())
+    assert judge.network.where.device == CPU, "left alone"
+
+
+def test_where_results_must_be_deterministic_a_gpus_images_are_scored_on_the_cpu(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch refuses the backward passes of adaptive pooling and grid_sample there."""
+    cuda = torch.device("cuda:1")
+    assert scoring_device(cuda) == cuda and scoring_device(CPU) == CPU
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
+    assert scoring_device(cuda) == CPU == scoring_device(CPU)

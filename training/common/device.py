@@ -36,3 +36,8 @@ def choose_device(name: str) -> torch.device:
         raise UserError("--device cuda: no CUDA GPU can be used here (torch.cuda.is_available() is false). "
                         "Leave the flag out to use the CPU.")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Move a CPU tensor without waiting for the device: from pinned memory, or the copy would wait for its queue."""
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)

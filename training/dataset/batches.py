@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import torch
 
+from common.device import to_device
 from common.seeds import Purpose, generator
 from dataset.batch_plan import BatchPlan, StepNoise, StepPlan
-from dataset.cache import EncodedRows, to_device
+from dataset.cache import EncodedRows
 
 
 @dataclass(frozen=True)

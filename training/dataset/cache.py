@@ -8,23 +8,27 @@ what a record is found again, record_store.py how it lies on disk.
 from __future__ import annotations
 
 import errno
+import fcntl
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from common.device import to_device
 from common.errors import UserError
 from common.quiet import known_noise_off
 from dataset.captions import with_stroke_tag
 from dataset.encoders import EncodingSettings, caption_key, caption_store, fill_captions, fill_images, image_store
+from dataset.record_store import RecordStore
 from dataset.rows import Row
 
 with known_noise_off():
     from diffusers import StableDiffusionPipeline
 
 
+Meet = Callable[[Exception | None], tuple[int, int]]  # of what keeps a process from going on: its share, of how many
 NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)  # what a read-only mount or another user's folder gives
 
 
@@ -66,28 +70,28 @@ class EncodedRows:
         return records[to_device(indices, self.device)]
 
 
-def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Move a CPU tensor without waiting for the device: from pinned memory, or the copy would wait for its queue."""
-    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
-
-
 def encode_rows(pipeline: StableDiffusionPipeline, rows: Sequence[Row], required: torch.Tensor,
-                settings: EncodingSettings, check_room: Callable[[int], None] = lambda missing: None) -> EncodedRows:
+                settings: EncodingSettings, check_room: Callable[[int], None] = lambda missing: None,
+                meet: Meet | None = None) -> EncodedRows:
     """Encode what a run needs and is not in the cache yet, and open it.
 
     required: bool (rows, most captions, 2), the captions, by row, caption and tag, that the run will draw
     (BatchPlan.required_captions); check_room: is told how many bytes will be added to the cache before any is, and
-    may raise. Raises OSError where the disk refuses.
+    may raise; meet: where the run has several processes, waits until all have called it, ends all of them where one
+    gives it an error, and says which of how many processes this one is that fill the same cache. Raises OSError where
+    the disk refuses.
     """
     needed = [row for row, is_needed in zip(rows, required.flatten(1).any(1).tolist(), strict=True) if is_needed]
     captions = {index: _caption(rows, *index) for index in map(tuple, required.nonzero().tolist())}
+    texts = ["", *captions.values()]
+    if meet is not None:
+        _encode_share(pipeline, needed, texts, settings, check_room, meet)
     with _one_builder(settings.cache_dir):  # stores are opened under it: another process may have just added to them
         moments, embeds = image_store(pipeline.vae, settings), caption_store(pipeline, settings)
-        missing = {moments: moments.missing([row.sha256 for row in needed]),
-                   embeds: embeds.missing([caption_key(caption) for caption in ("", *captions.values())])}
-        check_room(sum(len(keys) * store.record_bytes for store, keys in missing.items()))
+        if meet is None:
+            check_room(_missing_bytes(moments, embeds, needed, texts))
         fill_images(moments, pipeline.vae, needed, settings)
-        fill_captions(embeds, pipeline, ["", *captions.values()], settings)
+        fill_captions(embeds, pipeline, texts, settings)
 
     embeds_indices = torch.full(required.shape, -1)
     for index, caption in captions.items():
@@ -101,6 +105,40 @@ def encode_rows(pipeline: StableDiffusionPipeline, rows: Sequence[Row], required
         empty_caption=embeds.index[caption_key("")],
         device=settings.device,
     )
+
+
+def _encode_share(pipeline: StableDiffusionPipeline, needed: Sequence[Row], texts: Sequence[str],
+                  settings: EncodingSettings, check_room: Callable[[int], None], meet: Meet) -> None:
+    """Encode what falls to this process of what the cache lacks, while the others that fill it encode theirs.
+
+    What falls to whom is said by the keys, so that it is the same whatever another run adds meanwhile. All hold the
+    lock together: who then asks for it alone waits until each has done its share, or has died, and encodes what a dead
+    one left.
+    """
+    with _several_builders(settings.cache_dir) as is_writable:
+        error = None
+        try:
+            moments, embeds = image_store(pipeline.vae, settings), caption_store(pipeline, settings)
+            check_room(_missing_bytes(moments, embeds, needed, texts))
+        except Exception as caught:  # whatever it is, nobody shall wait for this process
+            error = caught
+        index, count = meet(error)
+        if count == 1 or not is_writable:
+            return
+        settings = replace(settings, progress=settings.progress and index == 0)
+        fill_images(moments, pipeline.vae, [row for row in needed if _share_of(row.sha256, count) == index], settings)
+        own = [text for text in texts if _share_of(caption_key(text), count) == index]
+        fill_captions(embeds, pipeline, own, settings)
+
+
+def _share_of(key: str, count: int) -> int:
+    """In which of `count` shares of about one size a record is: its key is a SHA-256."""
+    return int(key[:16], 16) % count
+
+
+def _missing_bytes(moments: RecordStore, embeds: RecordStore, needed: Sequence[Row], texts: Sequence[str]) -> int:
+    return (len(moments.missing([row.sha256 for row in needed])) * moments.record_bytes
+            + len(embeds.missing([caption_key(text) for text in texts])) * embeds.record_bytes)
 
 
 def _within_budget(tables: Sequence[torch.Tensor], settings: EncodingSettings) -> list[torch.Tensor]:
@@ -119,26 +157,34 @@ def _caption(rows: Sequence[Row], row: int, caption: int, tagged: int) -> str:
     return with_stroke_tag(text, one.strokes) if tagged else text
 
 
+def _one_builder(cache_dir: Path) -> AbstractContextManager[bool]:
+    """Let one process at a time add to the cache; another run waits for it and then finds the records there."""
+    return _building(cache_dir, fcntl.LOCK_EX)
+
+
+def _several_builders(cache_dir: Path) -> AbstractContextManager[bool]:
+    """Let the processes of a run add to the cache side by side, when no other process does so alone."""
+    return _building(cache_dir, fcntl.LOCK_SH)
+
+
 @contextmanager
-def _one_builder(cache_dir: Path) -> Iterator[None]:
-    """Let one process at a time add to the cache; another run waits for it and then finds the records there.
+def _building(cache_dir: Path, how: int) -> Iterator[bool]:
+    """Hold the cache's lock, as flock's `how` says, which goes with the process; whether the cache can be written.
 
     A cache that cannot be written is read without a lock. Raises CacheError where something is missing in it then.
     """
-    import fcntl
-
-    try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        lock = (cache_dir / "lock").open("w")
-    except OSError as error:
-        if error.errno not in NOT_WRITABLE:
-            raise
-        lock = nullcontext()
-    with lock as file:
-        if file is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
+    with ExitStack() as held:
         try:
-            yield
+            cache_dir.mkdir(parents=True, exist_ok=True)
+            lock = held.enter_context((cache_dir / "lock").open("a+"))  # a network's disk asks for both to lock either
+        except OSError as error:
+            if error.errno not in NOT_WRITABLE:
+                raise
+            lock = None
+        if lock is not None:
+            fcntl.flock(lock, how)
+        try:
+            yield lock is not None
         except OSError as error:
             if error.errno not in NOT_WRITABLE:
                 raise

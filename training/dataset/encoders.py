@@ -50,6 +50,8 @@ class EncodingSettings:
     device: torch.device
     budget_bytes: float
     """Up to this size the tables are held on the device."""
+    progress: bool = True
+    """Whether a bar is shown."""
 
     @property
     def arithmetic(self) -> str:
@@ -131,7 +133,8 @@ def _fill(store: RecordStore, keys: Sequence[str], batch_size: int, title: str, 
     if not missing:
         return
     encoder.to(settings.device).eval()
-    with _one_arithmetic(settings), tqdm(total=len(missing), desc=title, unit="row") as bar:
+    bar = tqdm(total=len(missing), desc=title, unit="row", disable=not settings.progress)
+    with _one_arithmetic(settings), bar:
         pending, encoded = [], []
         for start in range(0, len(missing), batch_size):
             batch = missing[start:start + batch_size]

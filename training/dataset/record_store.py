@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import zlib
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ class RecordStore:
 
     A line says the record's number, its key and its CRC-32, and ends with the CRC-32 of itself: so a line that is lost
     or doubled moves no other, and a damaged one is none. It is written after its record's bytes are on disk: what a
-    crash leaves half-written has no line. Of two lines with one key the later holds.
+    crash leaves half-written has no line. Of two lines with one key the later holds. Several processes may append: one
+    at a time, after it has read what the others did.
     """
 
     def __init__(self, folder: Path, shape: Sequence[int], dtype: torch.dtype) -> None:
@@ -27,11 +29,12 @@ class RecordStore:
         self.folder, self.shape, self.dtype = folder, tuple(shape), dtype
         self.record_bytes = torch.Size(shape).numel() * dtype.itemsize
         self._records, self._lines = folder / "records.bin", folder / "index.txt"
-        self._count = self._records.stat().st_size // self.record_bytes if self._records.exists() else 0
         self.index: dict[str, int] = {}
         self._checksums: dict[int, int] = {}
-        self.damaged_lines = 0
-        self._read_lines()
+        self._damaged: set[int] = set()
+        self._count, self.damaged_lines = 0, 0
+        self._whole_lines, self._inode = 0, None
+        self._read()
 
     def missing(self, keys: Sequence[str]) -> list[str]:
         """Those of `keys` that the store does not hold, each once, in order."""
@@ -49,24 +52,20 @@ class RecordStore:
             damaged = [key for number, key in numbers if self._read_checksum(file.fileno(), number)
                        != self._checksums[number]]
         for key in damaged:
-            del self.index[key]
+            self._damaged.add(self.index.pop(key))
         return damaged
 
     def append(self, keys: Sequence[str], records: torch.Tensor) -> None:
-        """Add records (N, *shape) under new keys, durably. Raises OSError where the disk refuses; nothing is lost."""
-        data = records.detach().cpu().to(self.dtype).contiguous().reshape(-1).view(torch.uint8).numpy()
-        checksums = [zlib.crc32(one) for one in data.reshape(len(keys), self.record_bytes)]
-        numbers = range(self._count, self._count + len(keys))
-        lines = "".join(_line(*one) for one in zip(numbers, keys, checksums, strict=True)).encode()
+        """Add records (N, *shape) under new keys, durably, but for those that another process has added meanwhile.
+
+        Raises OSError where the disk refuses; nothing is lost.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        if self.damaged_lines:
-            self._drop_damaged_lines()
-        _append(self._records, self._count * self.record_bytes, data)
-        _append(self._lines, self._whole_lines, lines)
-        self._count += len(keys)
-        self._whole_lines += len(lines)
-        self.index |= zip(keys, numbers, strict=True)
-        self._checksums |= zip(numbers, checksums, strict=True)
+        with self._alone():
+            self._read()
+            new = [position for position, key in enumerate(keys) if key not in self.index]
+            if new:
+                self._append([keys[position] for position in new], records[new] if len(new) < len(keys) else records)
 
     def tensor(self) -> torch.Tensor:
         """All records, (N, *shape), mapped from the file: one is read from disk when it is used."""
@@ -76,15 +75,47 @@ class RecordStore:
         records = torch.from_file(str(self._records), shared=False, size=size, dtype=self.dtype)
         return records.view(self._count, *self.shape)
 
-    def _read_lines(self) -> None:
-        content = self._lines.read_bytes() if self._lines.exists() else b""
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the lock for adding to the store; it goes with the process, however that ends."""
+        self._records.touch()
+        with self._records.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _append(self, keys: Sequence[str], records: torch.Tensor) -> None:
+        data = records.detach().cpu().to(self.dtype).contiguous().reshape(-1).view(torch.uint8).numpy()
+        checksums = [zlib.crc32(one) for one in data.reshape(len(keys), self.record_bytes)]
+        numbers = range(self._count, self._count + len(keys))
+        lines = "".join(_line(*one) for one in zip(numbers, keys, checksums, strict=True)).encode()
+        if self.damaged_lines:
+            self._drop_damaged_lines()
+        _append(self._records, self._count * self.record_bytes, data)
+        _append(self._lines, self._whole_lines, lines)
+        self._count += len(keys)
+        self._whole_lines += len(lines)
+        self.index |= zip(keys, numbers, strict=True)
+        self._checksums |= zip(numbers, checksums, strict=True)
+
+    def _read(self) -> None:
+        """Read what is in the store and has not been read yet: what another process appended is at the end."""
+        self._count = self._records.stat().st_size // self.record_bytes if self._records.exists() else 0
+        if not self._lines.exists():
+            return
+        with self._lines.open("rb") as file:
+            if (inode := os.fstat(file.fileno()).st_ino) != self._inode:  # written anew, without damaged lines
+                self._inode, self._whole_lines, self.damaged_lines = inode, 0, 0
+            file.seek(self._whole_lines)
+            self._take_in(file.read())
+
+    def _take_in(self, content: bytes) -> None:
         *lines, torn = content.split(b"\n")
-        self._whole_lines = len(content) - len(torn)
+        self._whole_lines += len(content) - len(torn)
         for line in lines:
             number, key, checksum = _parts(line)
             if number is None:
                 self.damaged_lines += 1
-            elif number < self._count:
+            elif number < self._count and number not in self._damaged:
                 self.index[key] = number
                 self._checksums[number] = checksum
 
@@ -92,7 +123,7 @@ class RecordStore:
         lines = b"".join(line + b"\n" for line in self._lines.read_bytes().split(b"\n")[:-1] if _parts(line)[1])
         with replacing(self._lines, durably=True) as temporary:
             temporary.write_bytes(lines)
-        self._whole_lines, self.damaged_lines = len(lines), 0
+        self._whole_lines, self.damaged_lines, self._inode = len(lines), 0, self._lines.stat().st_ino
 
     def _read_checksum(self, descriptor: int, number: int) -> int | None:
         """The checksum of a record as it is on disk now; None where it cannot be read."""

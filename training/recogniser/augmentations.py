@@ -1,6 +1,7 @@
 """What happens to a glyph on its way through a sampler, and what breaks one: on batches of ink, from an rng.
 
-Ink is float32 (B, 1, S, S) in [0, 1], 1 where a stroke is. `as_sampled` does what a diffusion model does to a character
+Ink is float32 (B, 1, S, S) in [0, 1], 1 where a stroke is, and what is made of it is on its device; an rng is on the
+CPU, so that it draws the same for any. `as_sampled` does what a diffusion model does to a character
 that it draws well: shifted, a little bent, blurred, grey, noisy, with pin-holes. The functions of `BREAKERS` do what no
 character survives; a recogniser learns well-formedness from the two.
 """
@@ -12,6 +13,8 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
+from common.device import to_device
+
 Breaker = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 MIN_INK_LOSS = 0.12  # fraction of the ink that must be gone before a glyph counts as one that lost strokes
 MIRROR_SHIFT = 4  # px by which a mirror image may be moved to lie on its glyph
@@ -20,16 +23,15 @@ SYMMETRIC = 0.5  # a glyph that overlaps its mirror image by more (soft IoU; 7 %
 
 def as_sampled(ink: torch.Tensor, rng: torch.Generator, strength: float = 1.0) -> torch.Tensor:
     """A batch as a sampler might have drawn it; `strength` 0 leaves it as it is, 1 is the most that stays readable."""
-    count = len(ink)
     grid = _affine_grid(ink, rng, shift=0.06 * strength, scale=0.10 * strength, shear=0.04 * strength)
-    grid = grid + _smooth_field(count, ink.shape[-1], 5, rng) * 0.035 * strength * _uniform((count, 1, 1, 1), rng)
+    grid = grid + _smooth_field(ink, 5, rng) * 0.035 * strength * _uniform(ink, rng)
     ink = F.grid_sample(ink, grid, align_corners=False, padding_mode="zeros")
     ink = _thickness(ink, rng, strength)
     ink = _pin_holes(ink, rng, strength)
-    ink = _blur(ink, _uniform((count,), rng) * 0.9 * strength)
-    contrast = 1.0 - 0.35 * strength * _uniform((count, 1, 1, 1), rng) ** 2
-    noise = torch.randn(ink.shape, generator=rng) * 0.08 * strength * _uniform((count, 1, 1, 1), rng) ** 2
-    paper = 0.06 * strength * _uniform((count, 1, 1, 1), rng) ** 2
+    ink = _blur(ink, _uniform(ink, rng, ()) * 0.9 * strength)
+    contrast = 1.0 - 0.35 * strength * _uniform(ink, rng) ** 2
+    noise = to_device(torch.randn(ink.shape, generator=rng), ink.device) * 0.08 * strength * _uniform(ink, rng) ** 2
+    paper = 0.06 * strength * _uniform(ink, rng) ** 2
     return (paper + ink * contrast + noise).clamp(0.0, 1.0)
 
 
@@ -84,23 +86,22 @@ def mirror(ink: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
 
 def melt(ink: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
     """Bend each glyph until its strokes no longer run as strokes do."""
-    field = _smooth_field(len(ink), ink.shape[-1], 8, rng)
-    strength = 0.07 + 0.14 * _uniform((len(ink), 1, 1, 1), rng)
+    field = _smooth_field(ink, 8, rng)
+    strength = 0.07 + 0.14 * _uniform(ink, rng)
     return F.grid_sample(ink, _identity_grid(ink) + field * strength, align_corners=False, padding_mode="zeros")
 
 
 def patchwork(ink: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
     """Put a random blob of one glyph into another, so that strokes end and begin at its edge."""
     other = ink.roll(1, 0)
-    field = _smooth_field(len(ink), ink.shape[-1], 4, rng)[..., 0][:, None]
+    field = _smooth_field(ink, 4, rng)[..., 0][:, None]
     mask = (field > field.flatten(1).median(1).values[:, None, None, None]).float()
     return ink * mask + other * (1.0 - mask)
 
 
 def scribble(ink: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
     """Lines from nowhere: level lines of smooth noise, as thick as strokes; the glyphs lend only their number."""
-    side = ink.shape[-1]
-    field = _smooth_field(len(ink), side, 6, rng)[..., 0][:, None]
+    field = _smooth_field(ink, 6, rng)[..., 0][:, None]
     slope = (field[..., 1:, :-1] - field[..., :-1, :-1]).abs() + (field[..., :-1, 1:] - field[..., :-1, :-1]).abs()
     slope = F.pad(slope, (0, 1, 0, 1), mode="replicate").clamp_min(1e-3)
     lines = torch.exp(-((field / slope) ** 2)) + torch.exp(-(((field - 0.7) / slope) ** 2))
@@ -122,7 +123,7 @@ BREAKERS: dict[str, Breaker] = {
 
 def is_symmetric(ink: torch.Tensor) -> torch.Tensor:
     """Whether each glyph looks the same in a mirror, bool (B,): by soft overlap of the blurred ink, at any shift."""
-    soft = _blur(ink, torch.full((len(ink),), 1.0))
+    soft = _blur(ink, ink.new_full((len(ink),), 1.0))
     overlaps = []
     for shift in range(-MIRROR_SHIFT, MIRROR_SHIFT + 1):
         flipped = soft.flip(-1).roll(shift, -1)
@@ -155,24 +156,24 @@ def synthetic_pair(first: torch.Tensor, second: torch.Tensor, across: torch.Tens
 
 def _thickness(ink: torch.Tensor, rng: torch.Generator, strength: float) -> torch.Tensor:
     """Strokes thicker or thinner by up to half a pixel: blurred, then a steep ramp at a random level."""
-    level = 0.5 + 0.22 * strength * (2.0 * _uniform((len(ink), 1, 1, 1), rng) - 1.0)
-    changed = ((_blur(ink, torch.full((len(ink),), 0.7)) - level) * 2.5 + 0.5).clamp(0.0, 1.0)
-    use = (_uniform((len(ink), 1, 1, 1), rng) < 0.5 * strength).float()
+    level = 0.5 + 0.22 * strength * (2.0 * _uniform(ink, rng) - 1.0)
+    changed = ((_blur(ink, ink.new_full((len(ink),), 0.7)) - level) * 2.5 + 0.5).clamp(0.0, 1.0)
+    use = (_uniform(ink, rng) < 0.5 * strength).float()
     return use * changed + (1.0 - use) * ink
 
 
 def _pin_holes(ink: torch.Tensor, rng: torch.Generator, strength: float) -> torch.Tensor:
     """Small gaps in the ink, on a third of the glyphs."""
     side = ink.shape[-1]
-    hole = (_uniform((len(ink), 1, side, side), rng) < 0.004).float()
+    hole = (_uniform(ink, rng, (1, side, side)) < 0.004).float()
     hole = F.max_pool2d(hole, 2, 1, 1)[..., :side, :side]
-    use = (_uniform((len(ink), 1, 1, 1), rng) < 0.33 * strength).float()
+    use = (_uniform(ink, rng) < 0.33 * strength).float()
     return ink * (1.0 - use * hole)
 
 
 def _blur(ink: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
     """Gaussian blur with a sigma (px) a glyph; separable, 5 taps."""
-    taps = torch.arange(-2.0, 3.0)
+    taps = torch.arange(-2.0, 3.0, device=ink.device)
     kernel = torch.exp(-(taps**2) / (2.0 * sigma.clamp_min(0.05)[:, None] ** 2))
     kernel = kernel / kernel.sum(1, keepdim=True)
     flat, count = ink.transpose(0, 1), len(ink)
@@ -185,24 +186,24 @@ def _affine_grid(ink: torch.Tensor, rng: torch.Generator, shift: float, scale: f
     """A sampling grid (B, S, S, 2) of random small shifts, scales (each axis its own) and shears."""
     count = len(ink)
     theta = torch.zeros(count, 2, 3)
-    signed = 2.0 * _uniform((count, 2, 3), rng) - 1.0
+    signed = 2.0 * torch.rand((count, 2, 3), generator=rng) - 1.0
     theta[:, 0, 0] = 1.0 + scale * signed[:, 0, 0]
     theta[:, 1, 1] = 1.0 + scale * signed[:, 1, 1]
     theta[:, 0, 1] = shear * signed[:, 0, 1]
     theta[:, 1, 0] = shear * signed[:, 1, 0]
     theta[:, :, 2] = 2.0 * shift * signed[:, :, 2]
-    return F.affine_grid(theta, list(ink.shape), align_corners=False)
+    return F.affine_grid(to_device(theta, ink.device), list(ink.shape), align_corners=False)
 
 
 def _identity_grid(ink: torch.Tensor) -> torch.Tensor:
-    theta = torch.eye(2, 3).expand(len(ink), 2, 3)
+    theta = torch.eye(2, 3, device=ink.device).expand(len(ink), 2, 3)
     return F.affine_grid(theta, list(ink.shape), align_corners=False)
 
 
-def _smooth_field(count: int, side: int, knots: int, rng: torch.Generator) -> torch.Tensor:
+def _smooth_field(ink: torch.Tensor, knots: int, rng: torch.Generator) -> torch.Tensor:
     """Smooth random displacements (B, S, S, 2), unit variance at the knots."""
-    coarse = torch.randn((count, 2, knots, knots), generator=rng)
-    return F.interpolate(coarse, size=(side, side), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
+    coarse = to_device(torch.randn((len(ink), 2, knots, knots), generator=rng), ink.device)
+    return F.interpolate(coarse, size=ink.shape[-2:], mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
 
 
 def _longest_run(glyph: torch.Tensor, y: int, x: int) -> float:
@@ -226,5 +227,6 @@ def _bar(side: int, y: int, x: int, angle: float, half_length: float, half_width
     return (half_length - along.abs() + 0.5).clamp(0, 1) * (half_width - off.abs() + 0.5).clamp(0, 1)
 
 
-def _uniform(shape: tuple[int, ...], rng: torch.Generator) -> torch.Tensor:
-    return torch.rand(shape, generator=rng)
+def _uniform(ink: torch.Tensor, rng: torch.Generator, shape: tuple[int, ...] = (1, 1, 1)) -> torch.Tensor:
+    """Numbers from 0 to 1, (B, *shape)."""
+    return to_device(torch.rand((len(ink), *shape), generator=rng), ink.device)

@@ -66,7 +66,8 @@ class RecogniserOutput:
 
     def expected_strokes(self) -> torch.Tensor:
         """The expected number of strokes, (B,)."""
-        return (self.strokes.float().softmax(-1) * torch.arange(self.strokes.shape[-1])).sum(-1)
+        counts = torch.arange(self.strokes.shape[-1], device=self.strokes.device)
+        return (self.strokes.float().softmax(-1) * counts).sum(-1)
 
     def found(self, threshold: float) -> list[list[tuple[int, int, float]]]:
         """For each glyph what stands in it: (slot, class, probability), a class above `threshold` in its slot.

@@ -30,7 +30,7 @@ from trainer.compile_check import refuse_other_gradients
 from trainer.config import CAPTION_DROPOUT, TrainConfig, samples_per_update
 from trainer.losses import DiffusionTerm, LossTerm
 from trainer.outlook import outlook
-from trainer.processes import SharedCheckpoint, refuse_differences, told_by_main
+from trainer.processes import SharedCheckpoint, refuse_differences, share_of, told_by_main
 from trainer.resume import find_checkpoint
 from trainer.reward_loss import RewardTerm
 from trainer.sample_grid import SampleGrid
@@ -170,7 +170,8 @@ def encode_batches(config: TrainConfig, pipeline: StableDiffusionPipeline, plan:
     encoded = encode_rows(
         pipeline, rows, plan.required_captions(config.max_train_steps),
         EncodingSettings(config.cache_dir, config.resolution, config.mixed_precision, accelerator.device,
-                         config.cache_budget * 1e9), check_room)
+                         config.cache_budget * 1e9), check_room,
+        partial(share_of, accelerator, config.cache_dir) if accelerator.num_processes > 1 else None)
     shard = Shard.of(config.train_batch_size, config.gradient_accumulation_steps, accelerator.num_processes,
                      accelerator.process_index)
     return Batches(plan, encoded, pipeline.vae.config.scaling_factor, shard)

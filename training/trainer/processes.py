@@ -6,6 +6,7 @@ import platform
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -66,6 +67,25 @@ def refuse_differences(accelerator: Accelerator, facts: Mapping[str, Any]) -> No
     _end_all(accelerator, ProcessesError(
         "the processes are to do different things:\n  " + "\n  ".join(differing) + "\nGive each machine the same "
         "flags, pictures and base.") if differing else None)
+
+
+def share_of(accelerator: Accelerator, folder: Path, error: Exception | None) -> tuple[int, int]:
+    """Which of how many processes this one is that see `folder` on one machine; waits until all have asked.
+
+    `error` is what keeps this process from going on. It is raised in the first process that has one, and the others
+    end with it, without a message of their own.
+    """
+    rank, status = accelerator.process_index, folder.stat() if folder.exists() else None
+    place = (platform.node(), status.st_dev, status.st_ino) if status else rank
+    gathered: list[Any] = [None] * accelerator.num_processes
+    torch.distributed.all_gather_object(gathered, (place, error is not None))
+    failed = [number for number, (_, has_failed) in enumerate(gathered) if has_failed]
+    if failed[:1] == [rank]:
+        raise error
+    if failed:
+        sys.exit(1)
+    mates = [number for number, (theirs, _) in enumerate(gathered) if theirs == place]
+    return mates.index(rank), len(mates)
 
 
 def leave(accelerator: Accelerator) -> None:

@@ -17,6 +17,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
+from common.device import to_device
 from common.quiet import known_noise_off
 from dataset.batches import Batch
 from dataset.rows import Row, forms_alike, homonyms
@@ -46,16 +47,17 @@ class RewardTerm:
 
     def __init__(self, family: Family, schedule: NoiseSchedule, vae: AutoencoderKL, reward_model: Judge,
                  rows: Sequence[Row], weight: float, device: torch.device) -> None:
-        """Copy `vae` to the device and the reward model, which is small, for the CPU; both are left alone.
+        """Copy `vae` to the device and the reward model to where it scores; both are left alone.
 
         `rows` say which are the model's own samples, and which components their pictures have: any form of them will
         do, anywhere, and any component of the same name.
         """
         self.family, self.schedule, self.weight = family, schedule, weight
         self.vae = deepcopy(vae).requires_grad_(False).eval().to(device)
-        self.network = deepcopy(reward_model.network).requires_grad_(False).eval()
+        self.scored_on = scoring_device(device)
+        self.network = deepcopy(reward_model.network).requires_grad_(False).eval().to(self.scored_on)
         self.threshold = torch.logit(torch.tensor(reward_model.thresholds.well_formed)).item()
-        self.is_own = torch.tensor([row.is_own_sample for row in rows])
+        self.is_own = torch.tensor([row.is_own_sample for row in rows])  # on the CPU, as a batch's rows are
         self.components = component_classes(rows, reward_model.vocabulary.originals)
 
     def __call__(self, network: torch.nn.Module, batch: Batch) -> torch.Tensor:
@@ -69,19 +71,31 @@ class RewardTerm:
             return losses
         latents = ended_latents(
             partial(self.family.predict, unwrapped(network)), self.schedule, batch.latents[index], batch.noise[index],
-            batch.timesteps[index], batch.prompt_embeds[index], self.is_own[batch.rows].to(losses.device))
-        ink = decoded_ink(self.vae.decode(latents / self.vae.config.scaling_factor).sample).cpu()
-        return losses.index_add(0, index, self._judged(ink, batch).to(losses.device))
+            batch.timesteps[index], batch.prompt_embeds[index], self.is_own[batch.rows])
+        samples = self.vae.decode(latents / self.vae.config.scaling_factor).sample
+        ink = decoded_ink(samples.to(self.scored_on))
+        with torch.autocast(ink.device.type, enabled=False):
+            return losses.index_add(0, index, self._judged(ink, batch).to(losses.device))
 
-    @torch.autocast("cpu", enabled=False)
     def _judged(self, ink: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """The loss of images as ink (R, 1, H, W), 0 to 1, on the CPU, for the batch's rows and strokes: fp32 (R,)."""
+        """The loss of images as ink (R, 1, H, W), 0 to 1, for the batch's rows and strokes: fp32 (R,)."""
         plain, distorted = self.network(ink), self.network(as_sampled(ink, batch.distortions, strength=0.5))
         loss = F.softplus(self.threshold + MARGIN - plain.well_formed)
         loss = loss + DISTORTED * F.softplus(self.threshold - distorted.well_formed)
-        error = F.smooth_l1_loss(plain.expected_strokes(), batch.strokes.float(), reduction="none")
+        strokes = to_device(batch.strokes, ink.device)
+        error = F.smooth_l1_loss(plain.expected_strokes(), strokes.float(), reduction="none")
         missing = missing_components(plain, [self.components[row] for row in batch.rows.tolist()])
-        return loss + STROKE * error * (batch.strokes > 0) + missing
+        return loss + STROKE * error * (strokes > 0) + missing
+
+
+def scoring_device(device: torch.device) -> torch.device:
+    """Where images are scored: where the UNet runs, or each micro-batch would wait for the device.
+
+    On the CPU where results must be deterministic: what the gradient runs through, adaptive pooling and grid_sample,
+    has no deterministic form on CUDA, and torch refuses it.
+    """
+    on_cpu = device.type == "cuda" and torch.are_deterministic_algorithms_enabled()
+    return torch.device("cpu") if on_cpu else device
 
 
 def ended_latents(predict: Predict, schedule: NoiseSchedule, latents: torch.Tensor, noise: torch.Tensor,
@@ -89,10 +103,10 @@ def ended_latents(predict: Predict, schedule: NoiseSchedule, latents: torch.Tens
     """The own latents noised and sampled again, the others sampled from pure noise: fp32 (R, C, h, w).
 
     latents, noise: fp32 (R, C, h, w); timesteps: int64 (R,), where the last steps begin, with a gradient; is_own: bool
-    (R,).
+    (R,), on the CPU, so that nothing waits for the device.
     """
     if not is_own.all():
-        others, last = ~is_own, len(schedule) - 1
+        others, last = to_device((~is_own).nonzero().flatten(), latents.device), len(schedule) - 1
         first = [(timesteps + (last - timesteps) * step // FIRST_STEPS)[others] for step in range(FIRST_STEPS, 0, -1)]
         with torch.no_grad():
             begun = ddim(predict, schedule, torch.zeros_like(latents[others]), noise[others], first,
@@ -120,8 +134,9 @@ def missing_components(output: RecogniserOutput, expected: Sequence[Sequence[Seq
     probabilities = output.components.float().softmax(-1)
     losses = []
     for glyph, components in zip(probabilities, expected, strict=True):
-        absent = [(1.0 - glyph[:, classes].sum(-1)).clamp_min(MIN_PROBABILITY).prod() for classes in components]
-        losses.append(-sum((torch.log(1.0 - chance + MIN_PROBABILITY) for chance in absent), torch.zeros(())))
+        found = [glyph[:, to_device(torch.tensor(classes), glyph.device)].sum(-1) for classes in components]
+        absent = [(1.0 - probability).clamp_min(MIN_PROBABILITY).prod() for probability in found]
+        losses.append(-sum((torch.log(1.0 - chance + MIN_PROBABILITY) for chance in absent), glyph.new_zeros(())))
     return torch.stack(losses)
 
 
