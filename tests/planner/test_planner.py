@@ -84,6 +84,12 @@ def test_words_that_name_two_components_are_these(words: str, planner: Planner) 
     assert other.forms != plan.forms
 
 
+def test_what_the_network_would_plan_too_keeps_its_place_before_it(planner: Planner) -> None:
+    assert planner.plans("moon wind", count=4)[0].source == "given"
+    words = [row for row in planner.names if row.isalpha()][:200]
+    assert all(planner.plans(word, count=4)[0].source in ("kanji", "names") for word in words)
+
+
 def test_two_that_are_an_existing_kanji_are_planned_otherwise(planner: Planner) -> None:
     existing = next(pair for pair in sorted(planner.components.existing_pairs)
                     if all(form in planner.components.forms for form in pair))

@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from dataset.captions import LAYOUTS, components_caption, spelled_components, with_components
+from dataset.captions import LAYOUTS, components_caption, spelled_components
 from dataset.rows import SLOT_WORDS
 from planner.components import ARRANGEMENTS
 
@@ -58,14 +58,14 @@ class Plan:
     def prompt_with(self, tokens: Container[str]) -> str:
         """What a model is given that has `tokens` of components: "⿰ boat 舟, water 水", as its captions name them.
 
-        Of an existing kanji its meaning and then these. Of what has no name or no token `prompt`, as any model is.
+        So it is for an existing kanji too, whose meaning says less. Of what has no name or no token `prompt`, as any
+        model is.
         """
         if not self.components or not all(one.name and one.form in tokens for one in self.components):
             return self.prompt
         layout = LAYOUTS.get(self.components[0].slot, "") if len(self.components) == 2 else ""
-        components = components_caption(((one.name, one.form) for one in self.components),
-                                        layout if layout in tokens else "")
-        return with_components(self.words, components) if self.source == "kanji" else components
+        return components_caption(((one.name, one.form) for one in self.components),
+                                  layout if layout in tokens else "")
 
     @property
     def forms(self) -> frozenset[str]:

@@ -74,7 +74,10 @@ class Planner:
         found += self._of_names(words, text, novel) + self._of_components(words, text)
         if len(found) < count or max_strokes is not None:
             found += self._of_network(words, text, count if max_strokes is None else max(count, 24))
-        distinct = list({plan.forms: plan for plan in reversed(found)}.values())[::-1]
+        first: dict[frozenset[str], Plan] = {}
+        for plan in found:  # the network may name once more what stands before it
+            first.setdefault(plan.forms, plan)
+        distinct = list(first.values())
         if max_strokes is not None:
             fitting = [plan for plan in distinct if plan.strokes <= max_strokes]
             distinct = fitting or sorted(distinct, key=lambda plan: plan.strokes)[:1]
