@@ -12,25 +12,20 @@ from PIL import Image
 from scoring import pages
 
 
-@pytest.fixture
-def template(tmp_path, monkeypatch):
-    """Templates of the test's own: a function that lays one."""
-    monkeypatch.setattr(pages, "TEMPLATES", tmp_path)
-    pages.environment.cache_clear()
-    yield lambda text: (tmp_path / "page.html").write_text(text, encoding="utf8")
-    pages.environment.cache_clear()
+def rendered(folder, text, **values):
+    """What a template of the test's own becomes."""
+    (folder / "page.html").write_text(text, encoding="utf8")
+    return pages.environment(folder).get_template("page.html").render(**values)
 
 
-def test_values_are_escaped_and_japanese_is_marked(template):
-    template("<p>{{ words }}</p><p>{{ words|marked }}</p>")
-    assert pages.render("page.html", words="亻 <b>&") == (
+def test_values_are_escaped_and_japanese_is_marked(tmp_path):
+    assert rendered(tmp_path, "<p>{{ words }}</p><p>{{ words|marked }}</p>", words="亻 <b>&") == (
         '<p>亻 &lt;b&gt;&amp;</p><p><span lang="ja">亻</span> &lt;b&gt;&amp;</p>')
 
 
-def test_a_value_that_is_missing_is_no_empty_place(template):
-    template("<p>{{ words }}</p>")
+def test_a_value_that_is_missing_is_no_empty_place(tmp_path):
     with pytest.raises(jinja2.UndefinedError, match="words"):
-        pages.render("page.html")
+        rendered(tmp_path, "<p>{{ words }}</p>")
 
 
 @pytest.mark.parametrize(("side", "greys", "size", "levels"), [
