@@ -231,7 +231,7 @@ def test_a_family_name_that_no_font_can_have_is_refused(family, folder):
 
 def test_more_characters_than_a_font_has_are_refused(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(font_file, "MAX_CHARACTERS", 2)
-    with pytest.raises(UserError, match="3 pictures, and a font 2"):
+    with pytest.raises(UserError, match="3 pictures; a font can have 2"):
         make_font(FontConfig(pictures=folder, output=tmp_path / "my.ttf"))
 
 
