@@ -169,7 +169,7 @@ def test_a_plan_is_handed_over_in_components_where_each_has_a_name_and_a_token()
     assert plan("二", "人").prompt_with({"二", "人", "口"}) == "two 二, person 人"
     assert plan("二", "人").prompt_with({"二", "人", "⿰", "⿱"}) == "⿰ two 二, person 人"
     assert plan("二", "人").prompt_with({"二", "口"}) == plan("二", "人").prompt_with(()) == "two person"
-    assert plan("口", words="Mouth", source="kanji").prompt_with({"口"}) == "mouth 口"
+    assert plan("口", words="Mouth", source="kanji").prompt_with({"口"}) == "Mouth"
     assert plan("口", words="Mouth", source="kanji").prompt_with({"人"}) == "Mouth"
     nameless = Plan("rocket", (PlannedComponent("口", "", "whole"),), 3, "given")
     assert nameless.prompt_with({"口"}) == nameless.prompt
