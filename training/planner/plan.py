@@ -58,8 +58,8 @@ class Plan:
     def prompt_with(self, tokens: Container[str]) -> str:
         """What a model is given that has `tokens` of components: "⿰ boat 舟, water 水", as its captions name them.
 
-        So it is for an existing kanji too, whose meaning says less. Of one component alone, which a caption in components
-        seldom names, and of what has no name or no token, `prompt`, as any model is.
+        So it is for an existing kanji too, whose meaning says less. Of one component alone, which a caption in
+        components seldom names, and of what has no name or no token, `prompt`, as any model is.
         """
         if len(self.components) < 2 or not all(one.name and one.form in tokens for one in self.components):
             return self.prompt
