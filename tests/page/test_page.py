@@ -34,19 +34,13 @@ from page.guard import Guard
 from page.plan_row import MAX_SWAPS, PlanRow
 from page.studio import Drawn
 from page.visit import MAX_HISTORY, Visit
-from page_fixtures import few_kanji, image_of, save_run, small_studio
+from page_fixtures import few_kanji, image_of, save_run
 from planner.plan import Plan, PlannedComponent
 from planner_fixtures import load_small_planner
 from recogniser_fixtures import reading
 
 MODEL = "small"
 WORDS = "two of a person"
-
-
-@pytest.fixture(scope="module")
-def studio(base, tmp_path_factory):
-    with small_studio(tmp_path_factory.mktemp("studio"), base) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

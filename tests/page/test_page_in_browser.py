@@ -10,18 +10,12 @@ from generation.vectors import find_strokes
 from headless_browser import Browser, find_browser
 from page import studio as studio_module
 from page.serving import install_command
-from page_fixtures import few_kanji, image_of, small_studio
+from page_fixtures import few_kanji, image_of
 
 pytest.importorskip("gradio", reason=f"gradio is not installed ({install_command()})")
 pytestmark = [pytest.mark.slow,
               pytest.mark.skipif(find_browser() is None, reason="no Chromium is installed (apt install chromium)")]
 WORDS = "two of a person"
-
-
-@pytest.fixture(scope="module")
-def studio(base, tmp_path_factory):
-    with small_studio(tmp_path_factory.mktemp("studio"), base) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
