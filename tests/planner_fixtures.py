@@ -25,7 +25,7 @@ def components() -> Components:
         uses=(40, 30, 20, 10), slots=tuple(SLOTS[form] for form in MEANINGS),
         strokes=tuple(dict.fromkeys(SLOTS[form], STROKES[form]) for form in MEANINGS),
         existing_pairs=frozenset("".join(sorted(pair)) for pair in EXISTING),
-        meanings={"mouth": ["口"], "two people": ["二", "人"]})
+        meanings={"mouth": "口", "two people": "仁"}, kanji={"口": ("口", 3), "仁": ("⿱二人", 4)}, other_names={})
 
 
 def save_small_planner(folder: Path, min_confidence: float = 0.0) -> Path:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from common.characters import is_character
 from common.files import write_text
-from dataset.rows import Row, form_of
+from dataset.rows import Row, component_names, form_of
 
 # A component is planned if a reader knows it: as a kanji of everyday use that stands in real kanji here and there, or
 # as a radical that kanji are classified by, of more than two strokes.
@@ -24,6 +25,7 @@ MIN_CLASSIFIED, MIN_CLASSIFIED_FRACTION = 4, 0.3  # of these, those that are cla
 MIN_RADICAL_STROKES = 3
 # Arrangements of two slots, the first named first; and how often real kanji have them, which breaks ties.
 ARRANGEMENTS = (("left", "right"), ("top", "bottom"), ("tare", "tarec"), ("nyo", "nyoc"), ("kamae", "kamaec"))
+RARE = 2  # places that a rare kanji stands back among those of a meaning: "cloth" is 布, its second, not 帛, its first
 SMOOTHING = 0.5  # uses that are added to each slot's count
 
 
@@ -33,7 +35,9 @@ class Components:
 
     slots: for each form, how often real kanji have it in each slot; strokes: in each slot, 0 where unknown;
     existing_pairs: two meaning forms that make up an existing kanji, in code point order; meanings: of real train
-    kanji, each with the forms of the kanji of that meaning.
+    kanji, each with the kanji that a reader would think of; kanji: these, each with its meaning forms in their order,
+    behind its layout where it is one of LAYOUTS, and its strokes, 0 where unknown; other_names: of the forms in these
+    that are in none of a new character.
     """
 
     forms: tuple[str, ...]
@@ -42,11 +46,18 @@ class Components:
     slots: tuple[Mapping[str, int], ...]
     strokes: tuple[Mapping[str, int], ...]
     existing_pairs: frozenset[str]
-    meanings: Mapping[str, Sequence[str]]
+    meanings: Mapping[str, str]
+    kanji: Mapping[str, tuple[str, int]]
+    other_names: Mapping[str, str]
 
     def index(self, form: str) -> int | None:
         """The index of a meaning form; None of one that is not known."""
         return self.forms.index(form) if form in self.forms else None
+
+    def name(self, form: str) -> str:
+        """What captions call a meaning form; "" of one that has no name."""
+        index = self.index(form)
+        return self.other_names.get(form, "") if index is None else self.names[index][0]
 
     def exists(self, first: int, second: int) -> bool:
         """Whether the two make up an existing kanji, in whatever arrangement."""
@@ -71,8 +82,10 @@ class Components:
             stored = json.loads(path.read_text(encoding="utf8"))
             return cls(tuple(stored["forms"]), tuple(map(tuple, stored["names"])), tuple(stored["uses"]),
                        tuple(stored["slots"]), tuple(stored["strokes"]), frozenset(stored["existing_pairs"]),
-                       stored["meanings"])
-        except (KeyError, TypeError) as error:
+                       stored["meanings"], {kanji: (str(made_of), int(strokes))
+                                            for kanji, (made_of, strokes) in stored["kanji"].items()},
+                       stored["other_names"])
+        except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}: no table of components ({error!r})") from None
 
 
@@ -95,11 +108,16 @@ def collect_components(rows: Sequence[Row], held_out: Sequence[Row],
             slots[form_of(component)][component.get("position") or "whole"] += 1
     strokes = component_strokes(rows)
     named_alike = {form: frozenset(other for other in forms if names[other][0] == names[form][0]) for form in forms}
+    meanings = kanji_of_meanings(real)
+    kanji = {row.metadata["literal"]: (made_of(row, forms), row.strokes or 0) for row in meanings.values()}
+    elsewhere = set().union(*(written for written, _ in kanji.values())) - set(forms)
     return Components(
         tuple(forms), tuple(names[form] for form in forms), tuple(uses[form] for form in forms),
         tuple(dict(slots[form]) for form in forms),
         tuple({slot: strokes[form, slot] for slot in slots[form] if (form, slot) in strokes} for form in forms),
-        existing_pairs([*real, *held_out], named_alike), kanji_of_meanings(real, forms))
+        existing_pairs([*real, *held_out], named_alike),
+        {meaning: row.metadata["literal"] for meaning, row in meanings.items()}, kanji,
+        {form: name for form, name in component_names(rows).items() if form in elsewhere and is_character(form)})
 
 
 def _known_to_readers(real: Sequence[Row], uses: Mapping[str, int]) -> frozenset[str]:
@@ -122,21 +140,28 @@ def _known_to_readers(real: Sequence[Row], uses: Mapping[str, int]) -> frozenset
     return frozenset(everyday | classifying)
 
 
-def kanji_of_meanings(real: Iterable[Row], known: Container[str]) -> dict[str, list[str]]:
-    """Of each meaning, lower case, the meaning forms of the kanji that a reader would think of.
+def kanji_of_meanings(real: Iterable[Row]) -> dict[str, Row]:
+    """Of each meaning, lower case, the kanji that a reader would think of.
 
-    It is the one that means this first and foremost, and of several the most frequent: "fire" is 火, not 放. A kanji
-    that is itself one of the `known` components is its own: "horse" is 馬, not 灬.
+    It is the one that means this first and foremost, and of several the most frequent: "fire" is 火, not 放.
     """
-    found: dict[str, tuple[tuple[int, float], list[str]]] = {}
+    found: dict[str, tuple[tuple[int, float], Row]] = {}
     for row in real:
-        for rank, caption in enumerate(row.captions):
-            rarity = row.metadata.get("frequency") or math.inf
-            best = found.get(caption.lower())
-            if row.forms and (best is None or (rank, rarity) < best[0]):
-                literal = row.metadata.get("literal")
-                found[caption.lower()] = (rank, rarity), [literal] if literal in known else sorted(row.forms)
-    return {meaning: forms for meaning, (_, forms) in found.items()}
+        for rank, caption in enumerate(row.captions, 0 if row.is_frequent else RARE):
+            order, best = (rank, row.metadata.get("frequency") or math.inf), found.get(caption.lower())
+            if row.forms and row.metadata.get("literal") and (best is None or order < best[0]):
+                found[caption.lower()] = order, row
+    return {meaning: row for meaning, (_, row) in found.items()}
+
+
+def made_of(row: Row, known: Container[str]) -> str:
+    """The meaning forms of a kanji in their order, behind their layout: 冷 is "⿰氷令".
+
+    A kanji that is itself one of the `known` components is its own: 馬, not 灬. "" of one of which a component has no
+    name or no character of its own.
+    """
+    literal = row.metadata["literal"]
+    return literal if literal in known else row.layout + "".join(form for _, form in row.named_components)
 
 
 def existing_pairs(real: Iterable[Row], named_alike: Mapping[str, Set[str]]) -> frozenset[str]:

@@ -17,10 +17,11 @@ import torch
 
 from common.errors import UserError
 from common.paths import TRAINING_DIR
+from dataset.captions import LAYOUT_NAMES
 from planner.arrange import PairTable, best_arrangement, plan_of, strokes_in
 from planner.components import Components
 from planner.network import PlannerNetwork, load_planner
-from planner.plan import Plan, PlannedComponent
+from planner.plan import SLOTS_OF_LAYOUT, Plan, PlannedComponent
 from planner.text import SentenceEncoder
 from planner.words import looked_up
 
@@ -119,19 +120,14 @@ class Planner:
         return self.network(self._encoder(words))
 
     def _of_kanji(self, text: str) -> list[Plan]:
-        forms = self.components.meanings.get(text.lower())
-        if forms is None:
+        """The plan of the kanji that means this; none where not all its components have names."""
+        written, strokes = self.components.kanji.get(self.components.meanings.get(text.lower(), ""), ("", 0))
+        forms = written.lstrip("".join(LAYOUT_NAMES))
+        if not forms:
             return []
-        known = [index for form in forms if (index := self.components.index(form)) is not None]
-        if len(forms) == len(known) == 2:
-            plan = plan_of(text, self.components, best_arrangement(self.components, *known),
-                           [1.0] * len(self.components.forms), "kanji")
-            return [plan]
-        names = [text.lower()] if len(forms) == 1 else [
-            "" if index is None else self.components.names[index][0] for index in map(self.components.index, forms)]
-        named = tuple(PlannedComponent(form, name, "whole") for form, name in zip(forms, names, strict=True))
-        strokes = sum(strokes_in(self.components, index, "whole") for index in known)
-        return [Plan(text, named, strokes, "kanji")]
+        slots = SLOTS_OF_LAYOUT.get(written[0], ("whole",) * len(forms))
+        names = [text.lower()] if len(forms) == 1 else map(self.components.name, forms)
+        return [Plan(text, tuple(map(PlannedComponent, forms, names, slots)), strokes, "kanji")]
 
     def _of_names(self, words: str, text: str, novel: bool) -> list[Plan]:
         """The plan of names.jsonl, with the strokes of its components as far as they are known."""
