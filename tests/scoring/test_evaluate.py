@@ -96,7 +96,7 @@ def test_the_same_command_gives_the_same_report(kanji, base, tmp_path, judges, c
         del report["settings"]["output"]
     assert reports[0] == reports[1]
     assert list(reports[0]["sets"]) == ["known", "heldout", "pairs", "wild", "budget", "plans", "wild_planned",
-                                        "heldout_planned"]
+                                        "heldout_planned", "known_planned"]
     assert set(reports[0]["best_of"]["sets"]) == {"wild", "pairs", "wild_planned", "plans"}
     assert "shuffled-prompt baseline" in capsys.readouterr().out
 

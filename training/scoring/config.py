@@ -34,7 +34,7 @@ class EvaluateConfig(SamplingSettings):
     plans: int = setting(200, at_least=0)
     """Words that no model was trained on, planned. Two seeds each."""
     plan: Literal["on", "off"] = "on"
-    """Also score `wild` and `heldout` with the words planned; `off` leaves out all planned sets."""
+    """Also score `known`, `heldout` and `wild` with the words planned; `off` leaves out all planned sets."""
     guess: bool = True
     """Also let WordNet guess the words from the components found."""
     wordnet: Path | None = None

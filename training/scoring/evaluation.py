@@ -41,7 +41,7 @@ BEST_OF_SETS = ("wild", "pairs", "pairs_spelled", "wild_planned", "plans")
 GUESSED_SETS = ("wild", "wild_planned", "heldout", "heldout_planned", "plans")
 SEEDS = {  # images a prompt
     "known": 2, "heldout": 1, "pairs": 2, "pairs_spelled": 2, "wild": 4, "budget": 1, "plans": 2, "wild_planned": 4,
-    "heldout_planned": 1}
+    "heldout_planned": 1, "known_planned": 1}
 
 
 class Sampler:

@@ -40,6 +40,8 @@ SETS = {  # name: what it is called, and what it is
                       "are drawn."),
     "heldout_planned": ("Held-out kanji, planned", "The same meanings, planned; no plan is that of a real kanji."),
     "heldout": ("Held-out kanji", "Meanings of kanji that were never trained on."),
+    "known_planned": ("Known kanji, planned", "The same meanings as those of existing kanji, each asked for by its "
+                      "components, as generate.py does."),
     "known": ("Known kanji", "Meanings of kanji that were trained on. Copies are wanted here."),
     "budget": ("A number of strokes", "Known meanings with a number of strokes asked for."),
 }

@@ -15,6 +15,7 @@ SUBJECTS = {  # of the verdict, the most telling first: it has the first two tha
     "pairs_spelled": "two concepts, spelled in components",
     "heldout_planned": "meanings of held-out kanji, planned",
     "heldout": "meanings of held-out kanji",
+    "known_planned": "meanings of kanji that were trained on, planned",
     "known": "meanings of kanji that were trained on",
     "budget": "known meanings with a number of strokes",
 }
