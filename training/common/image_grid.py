@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
+import unicodedata
 from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
@@ -12,12 +14,14 @@ GRID = "collated_examples.png"  # the file of what a command drew, all in one im
 MARGIN = 10  # px around each image
 CAPTION_LINES = 2  # lines of text under an image; a longer caption ends in an ellipsis
 FONT_SIZE = 13  # px
+NO_CHARACTER = "\uffff"  # which no font has, and for which all show the same box
 
 
 def captioned_grid(images: Sequence[Image.Image], captions: Sequence[str],
                    columns: int | None = None) -> Image.Image:
     """Lay images of one size out in rows, each with its caption, on white. Mode L where all are grey, else RGB.
 
+    Of a caption that is shown which Pillow's own font has: "boat, water" of "boat 舟, water 水", "Cafe" of "Café".
     `columns` None makes the grid about square. Raises ValueError where there is no image, or not a caption for each.
     """
     if not images or len(images) != len(captions):
@@ -41,6 +45,10 @@ def captioned_grid(images: Sequence[Image.Image], captions: Sequence[str],
 
 
 def _wrap(caption: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
-    """Break a caption into at most CAPTION_LINES lines of at most `width` pixels."""
+    """Break what the font can show of a caption into at most CAPTION_LINES lines of at most `width` pixels."""
+    box = bytes(font.getmask(NO_CHARACTER))
+    letters = unicodedata.normalize("NFKD", caption)  # an e and its accent apart
+    shown = "".join(letter for letter in letters if letter.isspace() or bytes(font.getmask(letter)) != box)
+    caption = re.sub(r"\s+(?=,|$)", "", shown).strip()
     letters = max(4, int(width / max(1.0, font.getlength("n"))))
     return textwrap.wrap(caption, letters, max_lines=CAPTION_LINES, placeholder="…") or [""]
