@@ -34,6 +34,7 @@ from trainer.config import TrainConfig
 from trainer.export import AverageConfig, write_average
 from trainer.presets import PRESETS
 from trainer.run import train
+from trainer.training_log import write_training_log
 
 with known_noise_off():
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -173,7 +174,7 @@ def unet_phase(config: BaseConfig, name: str, model: str, reward_model: Path | N
 def export(pipeline_dir: Path, config: BaseConfig, names: Sequence[str] = tuple(PHASES)) -> Path:
     """Write what training/tiny ships: VAE, UNet and scheduler in fp16 without MiniLM, and their card.
 
-    Of the tokens that MiniLM was given, the table of their names. names: of the phases that the card tells of.
+    Of the tokens that MiniLM was given, the table of their names. names: of the phases that card and log tell of.
     """
     target = config.output_dir / "tiny"
     with appearing(target) as building:
@@ -186,6 +187,7 @@ def export(pipeline_dir: Path, config: BaseConfig, names: Sequence[str] = tuple(
         save_table(AutoTokenizer.from_pretrained(pipeline_dir / "tokenizer"), building)
         shutil.copy(pipeline_dir / "samples.png", building / "samples.png")
         write_text(building / "README.md", model_card.base_text(phases(config, names)))
+        write_training_log(building, {name: config.output_dir / name for name in names})
     print(f"the embedded base: {target}")
     return target
 

@@ -79,7 +79,7 @@ class RunFolder:
         One that is damaged is set aside under another name, which is said, and what can be read of it is kept.
         """
         path = self.path / METRICS
-        lines, damaged = _read_metrics(path)
+        lines, damaged = read_metrics(path)
         if damaged:
             aside = path.with_name(f"{path.stem}.damaged-{time.time_ns()}{path.suffix}")
             path.rename(aside)
@@ -134,7 +134,7 @@ def peak_memory_gb(device: torch.device) -> float:
     return kilobytes * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
-def _read_metrics(path: Path) -> tuple[list[bytes], str | None]:
+def read_metrics(path: Path) -> tuple[list[bytes], str | None]:
     """The whole lines of metrics.jsonl, and what is wrong with it, if anything; a last line that is cut off is not."""
     try:
         *lines, last = path.read_bytes().split(b"\n")  # b"" where the last line is whole
