@@ -64,4 +64,4 @@ def test_the_old_name_of_the_fraction_is_refused_in_a_line(capsys: pytest.Captur
     with pytest.raises(SystemExit) as leaving:
         average_models_command.main(["a", "b", "--share=0.5"])
     assert leaving.value.code == 2
-    assert capsys.readouterr().err == "error: --share is called --fraction now\n"
+    assert capsys.readouterr().err.endswith(": error: --share is called --fraction now\n")

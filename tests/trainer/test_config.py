@@ -138,7 +138,7 @@ def test_a_flag_of_an_older_version_is_refused_in_one_line_with_its_new_name(
         old: str, new: str, capsys: pytest.CaptureFixture) -> None:
     for arguments in ((f"--{old}", "0.5"), (f"--{old}=0.5",)):
         message = refused(capsys, "--seed", "1", *arguments)
-        assert message == f"error: --{old.replace('-', '_')} is called --{new} now\n"
+        assert message == f"train_text_to_image.py: error: --{old.replace('-', '_')} is called --{new} now\n"
 
 
 def test_an_older_flag_of_a_stage_is_refused_with_the_stage_before_the_new_name(

@@ -82,20 +82,20 @@ def encode_rows(pipeline: StableDiffusionPipeline, rows: Sequence[Row], required
     the disk refuses.
     """
     needed = [row for row, is_needed in zip(rows, required.flatten(1).any(1).tolist(), strict=True) if is_needed]
-    captions = {index: _caption(rows, *index) for index in map(tuple, required.nonzero().tolist())}
-    texts = ["", *captions.values()]
+    captions = [_caption(rows, *index) for index in required.nonzero().tolist()]
+    texts = ["", *captions]
+    moments, embeds = _opened(pipeline, needed, texts, settings, check_room, meet)
     if meet is not None:
-        _encode_share(pipeline, needed, texts, settings, check_room, meet)
-    with _one_builder(settings.cache_dir):  # stores are opened under it: another process may have just added to them
-        moments, embeds = image_store(pipeline.vae, settings), caption_store(pipeline, settings)
-        if meet is None:
-            check_room(_missing_bytes(moments, embeds, needed, texts))
+        _encode_share(pipeline, moments, embeds, needed, texts, settings, meet)
+    with _one_builder(settings.cache_dir):
+        for store in (moments, embeds):
+            store.refresh()  # another process may have just added to it
         fill_images(moments, pipeline.vae, needed, settings)
         fill_captions(embeds, pipeline, texts, settings)
 
     embeds_indices = torch.full(required.shape, -1)
-    for index, caption in captions.items():
-        embeds_indices[index] = embeds.index[caption_key(caption)]
+    embeds_indices[required] = torch.tensor([embeds.index[caption_key(caption)] for caption in captions],
+                                            dtype=torch.int64)
     moment_records, embeds_records = _within_budget([moments.tensor(), embeds.tensor()], settings)
     return EncodedRows(
         moment_records=moment_records,
@@ -107,8 +107,28 @@ def encode_rows(pipeline: StableDiffusionPipeline, rows: Sequence[Row], required
     )
 
 
-def _encode_share(pipeline: StableDiffusionPipeline, needed: Sequence[Row], texts: Sequence[str],
-                  settings: EncodingSettings, check_room: Callable[[int], None], meet: Meet) -> None:
+def _opened(pipeline: StableDiffusionPipeline, needed: Sequence[Row], texts: Sequence[str], settings: EncodingSettings,
+            check_room: Callable[[int], None], meet: Meet | None) -> tuple[RecordStore, RecordStore]:
+    """The stores of pictures and captions as they are, when `check_room` has agreed to what they lack.
+
+    Nothing has been made or written then, so that nothing is left of a run that is refused.
+    """
+    error = None
+    try:
+        moments, embeds = image_store(pipeline.vae, settings), caption_store(pipeline, settings)
+        check_room(len(moments.missing([row.sha256 for row in needed])) * moments.record_bytes
+                   + len(embeds.missing([caption_key(text) for text in texts])) * embeds.record_bytes)
+    except Exception as caught:  # whatever it is, nobody shall wait for this process
+        if meet is None:
+            raise
+        error = caught
+    if meet is not None:
+        meet(error)
+    return moments, embeds
+
+
+def _encode_share(pipeline: StableDiffusionPipeline, moments: RecordStore, embeds: RecordStore, needed: Sequence[Row],
+                  texts: Sequence[str], settings: EncodingSettings, meet: Meet) -> None:
     """Encode what falls to this process of what the cache lacks, while the others that fill it encode theirs.
 
     What falls to whom is said by the keys, so that it is the same whatever another run adds meanwhile. All hold the
@@ -116,13 +136,7 @@ def _encode_share(pipeline: StableDiffusionPipeline, needed: Sequence[Row], text
     one left.
     """
     with _several_builders(settings.cache_dir) as is_writable:
-        error = None
-        try:
-            moments, embeds = image_store(pipeline.vae, settings), caption_store(pipeline, settings)
-            check_room(_missing_bytes(moments, embeds, needed, texts))
-        except Exception as caught:  # whatever it is, nobody shall wait for this process
-            error = caught
-        index, count = meet(error)
+        index, count = meet(None)
         if count == 1 or not is_writable:
             return
         settings = replace(settings, progress=settings.progress and index == 0)
@@ -134,11 +148,6 @@ def _encode_share(pipeline: StableDiffusionPipeline, needed: Sequence[Row], text
 def _share_of(key: str, count: int) -> int:
     """In which of `count` shares of about one size a record is: its key is a SHA-256."""
     return int(key[:16], 16) % count
-
-
-def _missing_bytes(moments: RecordStore, embeds: RecordStore, needed: Sequence[Row], texts: Sequence[str]) -> int:
-    return (len(moments.missing([row.sha256 for row in needed])) * moments.record_bytes
-            + len(embeds.missing([caption_key(text) for text in texts])) * embeds.record_bytes)
 
 
 def _within_budget(tables: Sequence[torch.Tensor], settings: EncodingSettings) -> list[torch.Tensor]:

@@ -12,10 +12,13 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -30,9 +33,12 @@ with known_noise_off():
     from diffusers import AutoencoderKL, StableDiffusionPipeline
     from transformers import PreTrainedTokenizerBase
 
+T = TypeVar("T")
+
 IMAGE_BATCH = 32  # pictures encoded at once, of 128 px and less
 IMAGE_BATCH_PIXELS = IMAGE_BATCH * 128**2  # of larger ones fewer: 2 of 512 px
 CAPTION_BATCH = 32  # captions encoded at once
+READERS = 8  # threads that read the pictures of the next batch while one is encoded; decoding frees the interpreter
 WRITE_BYTES = 2**24  # of records that are kept back until they are written: each time waits for the disk twice
 STORE_VERSION = 2  # to be raised where a key's record changes: pictures read another way, batches of another size
 
@@ -75,14 +81,17 @@ def fill_images(store: RecordStore, vae: AutoencoderKL, rows: Sequence[Row], set
     """Encode the pictures of these rows that an image_store lacks."""
     by_key = {row.sha256: row for row in rows}
 
-    def encode(keys: Sequence[str]) -> torch.Tensor:
-        images = [load_image(by_key[key], settings.resolution, vae.config.in_channels) for key in keys]
-        pixels = torch.stack([torch.from_numpy(image) for image in images]).to(settings.device)
+    def read(key: str) -> Future[np.ndarray]:
+        return readers.submit(load_image, by_key[key], settings.resolution, vae.config.in_channels)
+
+    def encode(images: Sequence[Future[np.ndarray]]) -> torch.Tensor:
+        pixels = torch.stack([torch.from_numpy(image.result()) for image in images]).to(settings.device)
         posterior = vae.encode(pixels).latent_dist
         return torch.stack([posterior.mean, posterior.std], dim=1)
 
     batch_size = min(IMAGE_BATCH, max(1, IMAGE_BATCH_PIXELS // settings.resolution**2))
-    _fill(store, list(by_key), batch_size, "encoding pictures", vae, encode, settings)
+    with ThreadPoolExecutor(READERS, thread_name_prefix="pictures") as readers:
+        _fill(store, list(by_key), batch_size, "encoding pictures", vae, read, encode, settings)
 
 
 def caption_store(pipeline: StableDiffusionPipeline, settings: EncodingSettings) -> RecordStore:
@@ -99,11 +108,12 @@ def fill_captions(store: RecordStore, pipeline: StableDiffusionPipeline, caption
     """Encode those of these captions that a caption_store lacks."""
     by_key = {caption_key(caption): caption for caption in captions}
 
-    def encode(keys: Sequence[str]) -> torch.Tensor:
-        return encode_prompts(pipeline, [by_key[key] for key in keys], settings.device)
+    def encode(some: Sequence[str]) -> torch.Tensor:
+        return encode_prompts(pipeline, some, settings.device)
 
     with known_noise_off():
-        _fill(store, list(by_key), CAPTION_BATCH, "encoding captions", pipeline.text_encoder, encode, settings)
+        _fill(store, list(by_key), CAPTION_BATCH, "encoding captions", pipeline.text_encoder, by_key.get, encode,
+              settings)
 
 
 def caption_key(caption: str) -> str:
@@ -121,10 +131,11 @@ def _tokenizer_rules(tokenizer: PreTrainedTokenizerBase) -> str:
 
 @torch.no_grad()
 def _fill(store: RecordStore, keys: Sequence[str], batch_size: int, title: str, encoder: torch.nn.Module,
-          encode: Callable[[Sequence[str]], torch.Tensor], settings: EncodingSettings) -> None:
+          read: Callable[[str], T], encode: Callable[[Sequence[T]], torch.Tensor], settings: EncodingSettings) -> None:
     """Encode the keys that are missing, in batches, with a progress bar; a kill loses WRITE_BYTES of records at most.
 
-    Records that are damaged are said and encoded anew. The last batch is filled up with its last key.
+    `read` gives, or begins to make, what is encoded of a key: it is called one batch ahead. Records that are damaged
+    are said and encoded anew. The last batch is filled up with what its last key has.
     """
     if damaged := len(store.forget_damaged(keys)) + store.damaged_lines:
         print(f"{store.folder}: {damaged} damaged record{'s' * (damaged > 1)} in the cache, not used; what this run "
@@ -136,10 +147,12 @@ def _fill(store: RecordStore, keys: Sequence[str], batch_size: int, title: str, 
     bar = tqdm(total=len(missing), desc=title, unit="row", disable=not settings.progress)
     with _one_arithmetic(settings), bar:
         pending, encoded = [], []
+        following = [read(key) for key in missing[:batch_size]]
         for start in range(0, len(missing), batch_size):
-            batch = missing[start:start + batch_size]
+            batch, end = missing[start:start + batch_size], start + batch_size
+            being, following = following, [read(key) for key in missing[end:end + batch_size]]
             pending += batch
-            encoded.append(encode([*batch, *batch[-1:] * (batch_size - len(batch))])[:len(batch)])
+            encoded.append(encode([*being, *being[-1:] * (batch_size - len(being))])[:len(being)])
             bar.update(len(batch))
             if len(pending) * store.record_bytes >= WRITE_BYTES or batch[-1] == missing[-1]:
                 store.append(pending, torch.cat(encoded))

@@ -34,7 +34,20 @@ class RecordStore:
         self._damaged: set[int] = set()
         self._count, self.damaged_lines = 0, 0
         self._whole_lines, self._inode = 0, None
-        self._read()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read what is in the store and has not been read yet: what another process appended is at the end."""
+        content = b""
+        if self._lines.exists():
+            with self._lines.open("rb") as file:
+                if (inode := os.fstat(file.fileno()).st_ino) != self._inode:  # written anew, without damaged lines
+                    self._inode, self._whole_lines, self.damaged_lines = inode, 0, 0
+                file.seek(self._whole_lines)
+                content = file.read()
+        # After the lines, whose records are on disk before them.
+        self._count = self._records.stat().st_size // self.record_bytes if self._records.exists() else 0
+        self._take_in(content)
 
     def missing(self, keys: Sequence[str]) -> list[str]:
         """Those of `keys` that the store does not hold, each once, in order."""
@@ -62,7 +75,7 @@ class RecordStore:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._alone():
-            self._read()
+            self.refresh()
             new = [position for position, key in enumerate(keys) if key not in self.index]
             if new:
                 self._append([keys[position] for position in new], records[new] if len(new) < len(keys) else records)
@@ -96,17 +109,6 @@ class RecordStore:
         self._whole_lines += len(lines)
         self.index |= zip(keys, numbers, strict=True)
         self._checksums |= zip(numbers, checksums, strict=True)
-
-    def _read(self) -> None:
-        """Read what is in the store and has not been read yet: what another process appended is at the end."""
-        self._count = self._records.stat().st_size // self.record_bytes if self._records.exists() else 0
-        if not self._lines.exists():
-            return
-        with self._lines.open("rb") as file:
-            if (inode := os.fstat(file.fileno()).st_ino) != self._inode:  # written anew, without damaged lines
-                self._inode, self._whole_lines, self.damaged_lines = inode, 0, 0
-            file.seek(self._whole_lines)
-            self._take_in(file.read())
 
     def _take_in(self, content: bytes) -> None:
         *lines, torn = content.split(b"\n")

@@ -50,6 +50,9 @@ _TABLE = {
 PRESETS = {name: replace(config, output_dir=Path("runs") / name) for name, config in _TABLE.items()}
 
 
+PROGRAM = "train_text_to_image.py [--preset NAME]"
+
+
 def parse_train_config(arguments: Sequence[str] | None, description: str | None) -> TrainConfig:
     """The trainer's settings: those of `--preset` (tiny by default), with the flags over them.
 
@@ -58,9 +61,8 @@ def parse_train_config(arguments: Sequence[str] | None, description: str | None)
     name, rest = _take_preset(sys.argv[1:] if arguments is None else arguments)
     if name not in PRESETS:
         refuse(f"--preset {name}: no such preset; there are: {', '.join(PRESETS)}. Any other base is named by "
-               "--pretrained_model_name_or_path FOLDER_OR_HUB_ID.")
-    program = "train_text_to_image.py [--preset NAME]"
-    return parse(TrainConfig, rest, description, default=PRESETS[name], program=program)
+               "--pretrained_model_name_or_path FOLDER_OR_HUB_ID.", PROGRAM)
+    return parse(TrainConfig, rest, description, default=PRESETS[name], program=PROGRAM)
 
 
 def _take_preset(arguments: Sequence[str]) -> tuple[str, list[str]]:
@@ -69,7 +71,7 @@ def _take_preset(arguments: Sequence[str]) -> tuple[str, list[str]]:
     for index, argument in enumerate(rest):
         if argument == "--preset":
             if index + 1 == len(rest):
-                refuse(f"--preset needs a name: {', '.join(PRESETS)}")
+                refuse(f"--preset needs a name: {', '.join(PRESETS)}", PROGRAM)
             name = rest[index + 1]
             del rest[index:index + 2]
             break

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib.metadata
 import json
 import math
-import os
 import platform
 import subprocess
 import sys
@@ -22,6 +20,7 @@ from common.errors import UserError
 from common.files import save_image, write_text
 from common.settings import as_json
 from trainer.config import TrainConfig
+from trainer.run_lock import LOCK, RunLock
 from trainer.trackers import Trackers
 
 CONFIG, COMMAND, METRICS = "config.json", "command.txt", "metrics.jsonl"
@@ -36,33 +35,23 @@ class RunFolder:
     """An open run folder. Only the main process opens one; the lock falls with its owner, however that ends."""
 
     def __init__(self, path: Path) -> None:
-        """Make the folder where needed and take its lock. Raises RunError where another run holds it."""
+        """Make the folder where needed and take its lock. Raises UserError where another run holds it."""
         self.path = path
         if path.exists() and not path.is_dir():
             raise RunError(f"--output_dir {path}: is a file")
-        if path.is_dir() and any(path.iterdir()) and not (path / CONFIG).exists() and not (path / ".lock").exists():
+        if path.is_dir() and any(path.iterdir()) and not (path / CONFIG).exists() and not (path / LOCK).exists():
             raise RunError(f"--output_dir {path}: holds something else than a run; name an empty or new folder")
-        path.mkdir(parents=True, exist_ok=True)
-        self._lock = (path / ".lock").open("a+")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.seek(0)
-            raise RunError(f"--output_dir {path}: another run is at work there (process {self._lock.read().strip()}); "
-                           "wait for it, stop it, or name another folder") from None
-        self._lock.truncate(0)
-        self._lock.write(f"{os.getpid()}\n")
-        self._lock.flush()
+        self._lock = RunLock(path)
         self._metrics: IO[str] | None = None
         self._tensorboard: Any = None
         self.trackers: Trackers | None = None
 
     def close(self) -> None:
-        """Close the reports and give the lock back."""
+        """Close the reports and give the lock back; nothing is left of a run that has written nothing."""
         for report in (self._metrics, self._tensorboard, self.trackers):
             if report is not None:
                 report.close()
-        self._lock.close()
+        self._lock.release()
 
     def write_settings(self, config: TrainConfig, provenance: dict[str, Any]) -> None:
         """Write config.json (settings, versions, hashes) and add the exact command to command.txt."""
