@@ -139,6 +139,17 @@ def test_the_strokes_of_the_best_are_those_that_generate_py_writes(studio, kanji
     assert visit.with_strokes(studio) is visit
 
 
+def test_strokes_that_come_late_change_nothing_that_was_asked_for_meanwhile(studio, kanji_drawn):
+    drawn, _ = Visit().drawn(studio, wish(), [])
+    found = drawn.with_strokes(studio)
+    planned, _ = drawn.planned(studio, wish("mouth"), [])
+    joined = planned.joined(found)
+    assert joined.rows == planned.rows and joined.groups == found.groups and joined.history == found.history
+    assert not joined.lacks_strokes and joined.joined(found) is joined
+    other, _ = drawn.drawn(studio, wish("mouth", seed=1), [])
+    assert other.joined(found) is other and other.lacks_strokes
+
+
 def test_the_strokes_are_kept_and_played_and_stay_in_the_history(studio, kanji_drawn):
     drawn, _ = Visit().drawn(studio, wish(), [])
     before = cards.gallery(drawn.groups, is_looking=drawn.lacks_strokes)
