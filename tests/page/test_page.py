@@ -301,6 +301,15 @@ def test_words_are_cleaned_and_asked_for_once():
     assert Wish.of("moon", MODEL, strokes=0).strokes is Wish.of("moon", MODEL, strokes="").strokes is None
 
 
+def test_a_plan_that_is_spelled_in_components_is_one_character(studio):
+    for spelled in ("⿰ two 二, person 人", "two 二, person 人"):
+        assert Wish.of(f" {spelled}\n", MODEL).prompts == (spelled,)
+    assert Wish.of("⿰ two 二, person", MODEL).prompts == ("⿰ two 二", "person")  # of which one is no component
+    visit, _ = Visit().drawn(studio, wish("⿰ two 二, person 人", candidates=1), [])
+    assert [row.texts for row in visit.rows] == [("two", "person")]
+    assert [group[0].title for group in visit.groups] == ["⿰ two 二, person 人"]
+
+
 HOSTILE = "<script>alert(1)</script> {{7*7}} ${7*7} \"'><img src=x onerror=alert(1)>"
 
 
