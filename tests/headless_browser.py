@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-LIMIT_S = 60  # for one answer
+LIMIT_S = 240  # for one answer; a busy machine may need a minute
 
 
 def find_browser() -> str | None:

@@ -139,6 +139,17 @@ def test_the_strokes_of_the_best_are_those_that_generate_py_writes(studio, kanji
     assert visit.with_strokes(studio) is visit
 
 
+def test_strokes_that_come_late_change_nothing_that_was_asked_for_meanwhile(studio, kanji_drawn):
+    drawn, _ = Visit().drawn(studio, wish(), [])
+    found = drawn.with_strokes(studio)
+    planned, _ = drawn.planned(studio, wish("mouth"), [])
+    joined = planned.joined(found)
+    assert joined.rows == planned.rows and joined.groups == found.groups and joined.history == found.history
+    assert not joined.lacks_strokes and joined.joined(found) is joined
+    other, _ = drawn.drawn(studio, wish("mouth", seed=1), [])
+    assert other.joined(found) is other and other.lacks_strokes
+
+
 def test_the_strokes_are_kept_and_played_and_stay_in_the_history(studio, kanji_drawn):
     drawn, _ = Visit().drawn(studio, wish(), [])
     before = cards.gallery(drawn.groups, is_looking=drawn.lacks_strokes)
@@ -288,6 +299,15 @@ def test_what_cannot_be_asked_for_is_said(fields, message):
 def test_words_are_cleaned_and_asked_for_once():
     assert Wish.of("  Full \n Moon\x07 ,, tree,Full Moon", MODEL).prompts == ("Full Moon", "tree")
     assert Wish.of("moon", MODEL, strokes=0).strokes is Wish.of("moon", MODEL, strokes="").strokes is None
+
+
+def test_a_plan_that_is_spelled_in_components_is_one_character(studio):
+    for spelled in ("⿰ two 二, person 人", "two 二, person 人"):
+        assert Wish.of(f" {spelled}\n", MODEL).prompts == (spelled,)
+    assert Wish.of("⿰ two 二, person", MODEL).prompts == ("⿰ two 二", "person")  # of which one is no component
+    visit, _ = Visit().drawn(studio, wish("⿰ two 二, person 人", candidates=1), [])
+    assert [row.texts for row in visit.rows] == [("two", "person")]
+    assert [group[0].title for group in visit.groups] == ["⿰ two 二, person 人"]
 
 
 HOSTILE = "<script>alert(1)</script> {{7*7}} ${7*7} \"'><img src=x onerror=alert(1)>"

@@ -9,6 +9,7 @@ from pathlib import Path
 from common.characters import shortened
 from common.errors import UserError
 from generation.settings import GenerateConfig, SamplingSettings
+from planner.plan import Plan
 
 MAX_PROMPTS = 4  # characters that are asked for at once
 MAX_LETTERS = 100  # of the words of each; the text encoders cut what is much longer
@@ -28,8 +29,9 @@ class DemoConfig(SamplingSettings):
 class Wish:
     """What a visitor asks for: words of one character or, with commas between them, of several.
 
-    model: as the page calls it; strokes: None leaves the model free; candidates: of each character; novel: a new
-    character also for words that have a kanji.
+    Components that are spelled out, "⿰ boat 舟, water 水", are one character's, commas and all. model: as the page
+    calls it; strokes: None leaves the model free; candidates: of each character; novel: a new character also for words
+    that have a kanji.
     """
 
     prompts: tuple[str, ...]
@@ -63,8 +65,9 @@ def clean(text: object) -> str:
 
 
 def _prompts(words: object) -> tuple[str, ...]:
-    parts = map(clean, str(words or "")[:MAX_TYPED].split(","))
-    prompts = tuple(dict.fromkeys(part for part in parts if part))
+    text = str(words or "")[:MAX_TYPED]
+    parts = [text] if Plan.spelled(clean(text)) else text.split(",")
+    prompts = tuple(dict.fromkeys(filter(None, map(clean, parts))))
     if not prompts:
         raise UserError("Type a word or two first, as in: wind turbine")
     if len(prompts) > MAX_PROMPTS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ class Page:
         self.studio = studio
         with gr.Blocks(title=TITLE, analytics_enabled=False) as self.blocks:
             self.visit = gr.State(Visit(), time_to_live=SESSION_S)
+            self.found = gr.State(None, time_to_live=SESSION_S)  # the visit with strokes, until these are joined to it
             _html(cards.header())
             with gr.Row(elem_id="columns"):
                 with gr.Column(scale=2, min_width=300):
@@ -112,8 +113,12 @@ class Page:
         asked_for = gr.on([self.draw.click, self.words.submit, *(box.submit for box in boxes)], self.on_plan, inputs,
                           plans, js=SHOW_GALLERY, **quiet)
         for event in [asked_for, *(one.then(self.on_plan, inputs, plans, js=SHOW_GALLERY, **quiet) for one in chosen)]:
-            event.then(self.on_draw, inputs, drawn, api_visibility="private", concurrency_limit=1,
-                       concurrency_id="pen", show_progress_on=self.gallery)
+            at_end = event.then(self.on_draw, inputs, drawn, api_visibility="private", concurrency_limit=1,
+                                concurrency_id="pen", show_progress_on=self.gallery)
+            looked = at_end.then(self.on_look, self.visit, [self.found, self.notes], trigger_mode="multiple",
+                                 concurrency_limit=1, concurrency_id="strokes", **quiet)
+            looked.then(self.on_found, [self.visit, self.found], [self.visit, self.gallery], trigger_mode="multiple",
+                        **quiet)
         self.plan.click(self.on_plan, inputs, plans, **quiet)
         for number, row in enumerate(self.rows):
             for box, swap in enumerate(row.swaps):
@@ -131,21 +136,27 @@ class Page:
 
         return on_swap
 
-    def on_draw(self, visit: Visit, *fields: object, progress: gr.Progress = gr.Progress()) -> Iterator[list[Any]]:  # noqa: B008 - gradio's way to ask for it
-        """Draw by the plans; the strokes come after, so that nobody waits for these to see the picture."""
+    def on_draw(self, visit: Visit, *fields: object, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008 - gradio's way to ask for it
+        """Draw by the plans."""
         is_drawn, shown = self._said(visit, lambda: visit.drawn(
             self.studio, _wish(fields), _texts(fields),
             lambda done, of: progress((done, of), desc="drawing", unit="steps")))
-        if not is_drawn:
-            yield [*shown, gr.skip(), gr.skip()]
-            return
         drawn: Visit = shown[0]
-        yield [*shown, cards.gallery(drawn.groups, is_looking=drawn.lacks_strokes),
-               cards.history(drawn.history[len(drawn.groups):])]
-        if drawn.lacks_strokes:
-            is_found, shown = self._said(drawn, lambda: (drawn.with_strokes(self.studio), []))
-            said = [gr.skip(), *_kept()] if is_found else shown[1:]
-            yield [shown[0], *said, cards.gallery(shown[0].groups), gr.skip()]
+        return [*shown, *([cards.gallery(drawn.groups, is_looking=drawn.lacks_strokes),
+                           cards.history(drawn.history[len(drawn.groups):])] if is_drawn else [gr.skip()] * 2)]
+
+    def on_look(self, visit: Visit) -> list[Any]:
+        """Look for the strokes of what was drawn, an event of its own: nobody waits for these to draw again."""
+        if not visit.lacks_strokes:
+            return [None, gr.skip()]
+        is_found, shown = self._said(visit, lambda: (visit.with_strokes(self.studio), []))
+        return [shown[0], gr.skip() if is_found else shown[1]]
+
+    @staticmethod
+    def on_found(visit: Visit, found: Visit | None) -> list[Any]:
+        """Show the strokes that were found, unless something else was drawn meanwhile."""
+        joined = visit if found is None else visit.joined(found)
+        return [gr.skip()] * 2 if joined is visit else [joined, cards.gallery(joined.groups)]
 
     def _said(self, visit: Visit, work: Callable[[], tuple[Visit, list[str]]]) -> tuple[bool, list[Any]]:
         """Whether something could be done, and the outputs for it: what cannot be done is said on the page."""

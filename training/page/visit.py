@@ -59,6 +59,14 @@ class Visit:
                        for drawn, group in zip(self.strokeless, self.groups, strict=True))
         return Visit(self.rows, groups, _remembered(groups, self.history[len(groups):]))
 
+    def joined(self, found: Visit) -> Visit:
+        """The visit with the strokes that `found` has for what was drawn last; as it is where more was drawn since."""
+        drawn, looked_at = ([(group[0].command, group[0].png) for group in one.groups] for one in (self, found))
+        if drawn != looked_at or not self.strokeless:
+            return self
+        return replace(self, groups=found.groups, strokeless=(),
+                       history=_remembered(found.groups, self.history[len(found.groups):]))
+
     def _typed(self, studio: Studio, wish: Wish, texts: Sequence[Sequence[object]]) -> list[PlanRow]:
         """The rows of the wish's words, with what was typed into their boxes."""
         return [studio.change(row, typed, wish.model) for row, typed in zip(self.rows, texts, strict=False)
