@@ -76,6 +76,15 @@ def test_of_several_processes_that_are_refused_nothing_is_left(bench: Path, tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["logs"]
 
 
+def test_a_folder_that_cannot_be_made_ends_all_processes_and_is_said_once(bench: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    config = config_of(bench, tmp_path / "file/run", cache_dir=tmp_path / "cache")
+    first, second = run_processes([config, config], tmp_path / "logs", timeout_s=240)
+    assert [first.status, second.status] == [1, 1]
+    assert "error: " in first.output and "Not a directory" in first.output
+    assert "Traceback" not in first.output + second.output and "error" not in second.output
+
+
 def test_what_a_run_wrote_stays_and_so_does_its_lock(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "runs/one")
     (tmp_path / "runs/one/config.json").write_text("{}")

@@ -29,7 +29,8 @@ class ProcessesError(UserError):
 def told_by_main(accelerator: Accelerator, work: Callable[[], T]) -> T:
     """What `work` gives in the main process, which alone does it, in all of them.
 
-    A UserError is raised in the main process, and the others end with it, without a message of their own.
+    A UserError, or what the disk refuses (OSError), is raised in the main process, and the others end with it, without
+    a message of their own.
     """
     if accelerator.num_processes == 1:
         return work()
@@ -37,7 +38,7 @@ def told_by_main(accelerator: Accelerator, work: Callable[[], T]) -> T:
     if accelerator.is_main_process:
         try:
             outcome[0] = work()
-        except UserError as error:
+        except (UserError, OSError) as error:
             outcome[1] = error
     torch.distributed.broadcast_object_list(outcome, device=accelerator.device)
     _end_all(accelerator, outcome[1])
@@ -120,7 +121,7 @@ class SharedCheckpoint(checkpoints.Checkpoint):
         return received
 
 
-def _end_all(accelerator: Accelerator, error: UserError | None) -> None:
+def _end_all(accelerator: Accelerator, error: UserError | OSError | None) -> None:
     """End all processes by an error that all of them know, said once."""
     if error is None:
         return
