@@ -21,6 +21,7 @@ import torch
 from accelerate.state import AcceleratorState
 from PIL import Image, ImageDraw
 
+import trainer.run  # noqa: F401 - the command loads it late; here it is there before a process is forked
 from common.quiet import known_noise_off
 from dataset.batches import Batch
 from trainer.config import TrainConfig
