@@ -1,7 +1,7 @@
 # Sourced by launch_training.sh and tests/run.sh: `project_python` prints the Python of the project's environment and
 # makes it first where it is missing or older than requirements.txt. PYTHON names the interpreter it is made with.
 
-# pip would compile all 17,000 files of the libraries, on one core; the first process that loads one compiles it as well.
+# pip would compile all 17,000 files of the libraries on one core; the first process that loads one does it as well.
 unset PYTHONDONTWRITEBYTECODE
 
 project_python() {
