@@ -14,10 +14,20 @@ FLOORS = ("data_extraction", "common", "models", "dataset", "planner", "recognis
           "page", "whole")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests into the order of the floors; within a folder they keep theirs."""
-    items.sort(key=lambda item: FLOORS.index(item.path.parent.name))
+# The files that take longest, the longest first: on several cores none is to be left alone with one at the end.
+LONGEST = ("test_end_to_end", "test_launch", "test_faults", "test_processes", "test_train", "test_exact",
+           "test_generate_fuzz", "test_any_settings", "test_finished", "test_ablation", "test_launch_flags")
 
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the tests into the order of the floors, on several cores after the longest; a file's tests keep theirs."""
+    first = LONGEST if hasattr(config, "workerinput") else ()
+
+    def place(item: pytest.Item) -> tuple[int, int]:
+        name = item.path.stem
+        return first.index(name) if name in first else len(first), FLOORS.index(item.path.parent.name)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,9 @@
 # Sourced by launch_training.sh and tests/run.sh: `project_python` prints the Python of the project's environment and
 # makes it first where it is missing or older than requirements.txt. PYTHON names the interpreter it is made with.
+
+# pip would compile all 17,000 files of the libraries on one core; the first process that loads one does it as well.
+unset PYTHONDONTWRITEBYTECODE
+
 project_python() {
   if ! environment_is_current; then
     "${PYTHON:-python3}" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
@@ -25,7 +29,7 @@ requirements_digest() { sha256sum requirements.txt | cut -d' ' -f1; }
 make_environment() {
   printf '\n== environment: .venv, from requirements.txt (about 2 GB with a CUDA build of torch; minutes)\n'
   "${PYTHON:-python3}" -m venv .venv &&
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt &&
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --requirement requirements.txt &&
     requirements_digest >.venv/requirements.sha256
 }
 

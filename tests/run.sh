@@ -14,4 +14,4 @@ done
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}  # the models are tiny: threads would only wait for one another
 
 "$python" -m ruff check .
-"$python" -m pytest --numprocesses auto --dist loadfile ${arguments[@]+"${arguments[@]}"}
+"$python" -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder ${arguments[@]+"${arguments[@]}"}

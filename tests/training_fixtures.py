@@ -6,6 +6,7 @@ a second and not ten.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -21,9 +22,11 @@ import torch
 from accelerate.state import AcceleratorState
 from PIL import Image, ImageDraw
 
+import trainer.run  # noqa: F401 - the command loads it late; here it is there before a process is forked
 from common.quiet import known_noise_off
 from dataset.batches import Batch
 from trainer.config import TrainConfig
+from trainer.presets import parse_train_config
 
 with known_noise_off():
     from diffusers import AutoencoderKL, DDIMScheduler, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
@@ -39,6 +42,14 @@ def tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab={token: index for index, token in enumerate(tokens)}, merges=[], model_max_length=77)
 
 
+def small_unet(kind: str = "sd1", width: int = 32) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=16, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(32, 64),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=width, attention_head_dim=4 if kind == "sd1" else (2, 4),
+        use_linear_projection=kind == "sd2", norm_num_groups=8)
+
+
 def save_base(folder: Path, kind: str = "sd1", channels: int = 3) -> Path:
     """Save a random pipeline of 32 px pictures: `sd1` (epsilon, PNDM) or `sd2` (v, wider text, linear projections)."""
     torch.manual_seed(0)
@@ -47,11 +58,7 @@ def save_base(folder: Path, kind: str = "sd1", channels: int = 3) -> Path:
         vocab_size=76, hidden_size=width, intermediate_size=2 * width, num_hidden_layers=2, num_attention_heads=4,
         max_position_embeddings=77, hidden_act="quick_gelu" if kind == "sd1" else "gelu", bos_token_id=74,
         eos_token_id=75))
-    unet = UNet2DConditionModel(
-        sample_size=16, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(32, 64),
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=width, attention_head_dim=4 if kind == "sd1" else (2, 4),
-        use_linear_projection=kind == "sd2", norm_num_groups=8)
+    unet = small_unet(kind, width)
     vae = AutoencoderKL(
         in_channels=channels, out_channels=channels, latent_channels=4, block_out_channels=(16, 32), norm_num_groups=8,
         down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, sample_size=32)
@@ -121,6 +128,17 @@ def forked(work: Callable[[], object], output: Path, timeout_s: int = 600) -> En
     return Ended(os.waitstatus_to_exitcode(status), output.read_text(errors="replace"))
 
 
+@functools.cache
+def warm_up() -> None:
+    """Do once what every forked trainer would do first: load what is loaded late, and make the kernels of a step."""
+    parse_train_config([], description=None)
+    if torch.cuda.is_available():
+        return  # a backward pass would start threads, after which no process may be forked
+    with torch.random.fork_rng(devices=[]):
+        predicted = small_unet()(torch.ones(4, 4, 16, 16), torch.ones(4), torch.ones(4, 77, 32)).sample
+        predicted.sum().backward()
+
+
 def run_processes(configs: Sequence[TrainConfig], folder: Path, timeout_s: int = 600,
                   before: Callable[[int], object] = lambda rank: None) -> list[Ended]:
     """The trainer's main() in several processes at once, joined by gloo, each under settings of its own; forked.
@@ -129,6 +147,7 @@ def run_processes(configs: Sequence[TrainConfig], folder: Path, timeout_s: int =
     """
     import train_text_to_image
 
+    warm_up()
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -201,6 +220,8 @@ def run_main(config: TrainConfig, output: Path, before: Callable[[], object] = l
              timeout_s: int = 600) -> Ended:
     """The trainer's own main() under these settings, forked; `before` may lay a trap in it."""
     import train_text_to_image
+
+    warm_up()
 
     def work() -> None:
         before()

@@ -23,13 +23,15 @@ from collections.abc import Sequence
 from common.command_line import run
 from common.settings import as_json
 from common.stop_signals import StopSignals
+from trainer.config import with_precision
 from trainer.presets import parse_train_config
-from trainer.run import train, with_precision
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, or print what would be trained; returns the exit status."""
     config = parse_train_config(arguments, description=__doc__)
+    if not config.dry_run:
+        from trainer.run import train  # with libraries that load for seconds, once it is known that they are needed
 
     def work(stop: StopSignals) -> None:
         if config.dry_run:

@@ -77,9 +77,10 @@ def training_run(preset: str, base: str, work: Path) -> tuple[Any, float]:
     from dataset.captioned_folder import read_dataset
     from models.families import family_of
     from trainer import memory, parts
+    from trainer.config import with_precision
     from trainer.loop import TrainingRun
     from trainer.presets import PRESETS
-    from trainer.run import make_accelerator, with_precision
+    from trainer.run import make_accelerator
     from trainer.run_folder import RunFolder
 
     torch.manual_seed(0)

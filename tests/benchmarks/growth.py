@@ -48,10 +48,11 @@ def main() -> None:
 def measure(count: int) -> dict[str, float]:
     """Set up a run over `count` rows and make batches of it: CPU seconds, which other work does not lengthen."""
     from dataset.batch_plan import BatchPlan, PlanSettings
-    from dataset.batches import Batches, Shard
+    from dataset.batches import Batches
     from dataset.cache import encode_rows
     from dataset.captioned_folder import read_dataset
     from dataset.sampling_weights import row_weights, timestep_weights
+    from dataset.shard import Shard
     from trainer.run_folder import peak_memory_gb
 
     with tempfile.TemporaryDirectory() as folder:

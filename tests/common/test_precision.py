@@ -11,9 +11,8 @@ import pytest
 import torch
 
 from common.device import autocast, autocast_on_gpu, has_bf16
-from trainer.config import TrainConfig
+from trainer.config import TrainConfig, with_precision
 from trainer.optimizers import _Fp32Muon
-from trainer.run import with_precision
 from training_fixtures import run_main, save_base, save_dataset, small_config
 
 CPU = torch.device("cpu")

@@ -325,7 +325,8 @@ sys.stderr = io.TextIOWrapper(io.BufferedWriter(Writing()), write_through=True)
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_stopped_while_drawing_it_leaves_no_process_and_the_next_run_is_whole(tmp_path, source_flags, number, status):
-    command = [*source_flags, "--output", tmp_path / "kanji", "--size", 256, "--compose", 0, "--workers", 2]
+    command = [*source_flags, "--output", tmp_path / "kanji", "--size", 256, "--compose", 0, "--workers", 2, "--limit",
+               250]
     process = subprocess.Popen(
         [sys.executable, str(SCRIPT), *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, bufsize=0
     )

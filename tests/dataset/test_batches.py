@@ -7,7 +7,8 @@ import threading
 import pytest
 import torch
 
-from dataset.batches import Batch, Batches, Shard
+from dataset.batches import Batch, Batches
+from dataset.shard import Shard
 from plan_fixtures import LATENT_SHAPE, batch_plan, rows
 
 

@@ -16,7 +16,7 @@ from trainer.config import TrainConfig
 from trainer.loop import TrainingRun
 from training_fixtures import metrics, run_main, same_tensors, small_config
 
-STEPS, KILLS = 24, (7, 10, 17)
+STEPS, KILLS = 12, (5, 8, 11)
 VARIANTS = {
     "plain": {"use_ema": False},
     "ema": {},
@@ -29,7 +29,7 @@ VARIANTS = {
 
 def config_of(bench: Path, output: Path, **changes) -> TrainConfig:
     return small_config(bench / "base", bench / "data", output, **{
-        "max_train_steps": STEPS, "checkpointing_steps": 5, "cache_dir": bench / "cache", "train_batch_size": 3,
+        "max_train_steps": STEPS, "checkpointing_steps": 3, "cache_dir": bench / "cache", "train_batch_size": 3,
         **changes})
 
 

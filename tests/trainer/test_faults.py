@@ -23,6 +23,7 @@ from trainer import export, parts
 from trainer.config import TrainConfig
 from trainer.loop import TrainingRun
 from trainer.losses import DiffusionTerm
+from trainer.run import is_out_of_memory
 from trainer.run_folder import RunFolder
 from trainer.sample_grid import SampleGrid
 from trainer.train_state import TrainState
@@ -207,11 +208,24 @@ def test_where_nobody_looks_at_each_loss_a_bad_update_is_not_made_and_nothing_of
     assert checkpoint_names(tmp_path / "signal") == []
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), MemoryError(),
-                                   RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"),
-                                   torch.AcceleratorError("CUDA error: out of memory\nSearch for `cudaErrorMemory"),
-                                   RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`")],
-                         ids=["CUDA", "Python", "CPU", "CUDA's driver", "cuBLAS"])
+NO_MEMORY = {
+    "CUDA": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), "Python": MemoryError(),
+    "CPU": RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"),
+    "CUDA's driver": torch.AcceleratorError("CUDA error: out of memory\nSearch for `cudaErrorMemory"),
+    "cuBLAS": RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`")}
+
+
+@pytest.mark.parametrize("error", NO_MEMORY.values(), ids=NO_MEMORY)
+def test_out_of_memory_is_known_by_whoever_says_it(error: BaseException) -> None:
+    assert isinstance(error, (MemoryError, RuntimeError)), "what a run looks at"
+    assert is_out_of_memory(error)
+
+
+def test_no_other_error_is_taken_for_one_of_memory() -> None:
+    assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
+
+
+@pytest.mark.parametrize("error", [NO_MEMORY["Python"], NO_MEMORY["CPU"]], ids=["Python", "CPU"])
 def test_out_of_memory_is_said_with_what_to_lower(error: BaseException, bench: Path, tmp_path: Path) -> None:
     def fail() -> None:
         raise error
@@ -268,16 +282,21 @@ def test_a_folder_that_holds_something_else_is_refused(bench: Path, tmp_path: Pa
 
 # --- going on --------------------------------------------------------------------------------------------------------
 
-@pytest.fixture
-def begun(bench: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def with_two_checkpoints(bench: Path) -> Path:
     """A run of which the last two checkpoints are there, at 4 and 6, and that was not marked as finished."""
-    shutil.copytree(bench / "whole", tmp_path / "run")
-    (tmp_path / "run/finished.json").unlink()
-    shutil.rmtree(tmp_path / "run/checkpoint-000006")
-    ended = run_main(config_of(bench, tmp_path / "run", checkpointing_steps=2), tmp_path / "log")
+    run = bench / "two checkpoints"
+    ended = run_main(config_of(bench, run, checkpointing_steps=2), bench / "log")
     assert ended.status == 0, ended.output
-    (tmp_path / "run/finished.json").unlink()
-    return tmp_path / "run"
+    assert checkpoint_names(run) == ["checkpoint-000004", "checkpoint-000006"]
+    (run / "finished.json").unlink()
+    return run
+
+
+@pytest.fixture
+def begun(with_two_checkpoints: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be spoilt."""
+    return shutil.copytree(with_two_checkpoints, tmp_path / "run")
 
 
 def test_other_settings_are_refused_and_named(bench: Path, begun: Path) -> None:

@@ -13,8 +13,9 @@ import pytest
 
 from trainer import export
 from trainer.config import TrainConfig
-from trainer.finished import input_digests
-from training_fixtures import Ended, before, run_main, save_base, save_dataset, small_config
+from trainer.finished import input_digests, is_finished
+from trainer.presets import parse_train_config
+from training_fixtures import Ended, before, command_line, run_main, save_base, save_dataset, small_config
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +113,16 @@ def test_a_set_that_changes_while_it_is_trained_on_is_not_what_was_learned(made:
 
 
 @pytest.mark.parametrize("content", ["[]", "null", "{", "[" * 100_000], ids=["list", "null", "cut", "deep"])
-def test_a_damaged_mark_is_none(content: str, finished: Path) -> None:
-    (finished / "run/finished.json").write_text(content)
+def test_a_damaged_mark_is_none(content: str, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(finished)
+    settings = parse_train_config(command_line(config()), description=None)
+    assert is_finished(Path("run"), settings)
+    Path("run/finished.json").write_text(content)
+    assert not is_finished(Path("run"), settings)
+
+
+def test_a_run_with_a_damaged_mark_is_finished_again(finished: Path) -> None:
+    (finished / "run/finished.json").write_text("{")
     ended = again(finished)
     assert ended.status == 0, ended.output
     assert json.loads((finished / "run/finished.json").read_text())["max_train_steps"] == 2

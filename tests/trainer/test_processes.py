@@ -123,9 +123,6 @@ def test_accelerates_launcher_starts_them_with_one_writer_and_one_cache(bench: P
     sizes = [[path.stat().st_size for path in sorted((tmp_path / name).glob("*/records.bin"))]
              for name in ("cache 1", "cache 2")]
     assert sizes[0] == sizes[1]
-    again = launch(replace(config, logging_steps=2))
-    assert again.returncode == 0
-    assert "is complete" in again.stdout
 
 
 def launch(config: TrainConfig) -> subprocess.CompletedProcess:

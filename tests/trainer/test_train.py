@@ -63,7 +63,7 @@ def config_of(bench: Path, output: Path, base: str = "sd1", **changes):
 
 @pytest.mark.parametrize("base", ["sd1", "sd2", "grey"])
 def test_every_kind_of_base_trains_and_is_sampled_from(base: str, bench: Path, tmp_path: Path) -> None:
-    config = config_of(bench, tmp_path / "run", base, max_train_steps=30, validation_steps=20, lr_scheduler="constant",
+    config = config_of(bench, tmp_path / "run", base, max_train_steps=20, validation_steps=15, lr_scheduler="constant",
                        mixed_precision="bf16", gradient_checkpointing=base == "sd2")
     ended = run_main(config, tmp_path / "log")
     assert ended.status == 0, ended.output
@@ -99,7 +99,8 @@ def test_other_folders_are_mixed_in_at_their_share(bench: Path, tmp_path: Path) 
 
         BatchPlan.__getitem__ = noted
 
-    config = config_of(bench, tmp_path / "run", extra_data_dir=extra, extra_fraction=0.4, max_train_steps=50)
+    config = config_of(bench, tmp_path / "run", extra_data_dir=extra, extra_fraction=0.4, max_train_steps=13,
+                       train_batch_size=16)
     ended = run_main(config, tmp_path / "log", watch)
     assert ended.status == 0, ended.output
     rows = [int(row) for row in seen.read_text().split()]
@@ -107,7 +108,7 @@ def test_other_folders_are_mixed_in_at_their_share(bench: Path, tmp_path: Path) 
     card = (tmp_path / "run/pipeline/README.md").read_text()
     assert "extra_fraction" in card and str(tmp_path) not in card
 
-    longer = config_of(bench, tmp_path / "run", max_train_steps=60)
+    longer = config_of(bench, tmp_path / "run", max_train_steps=15, train_batch_size=16)
     ended = run_main(longer, tmp_path / "log")
     assert ended.status == 1 and "dataset_sha256" in ended.output
 

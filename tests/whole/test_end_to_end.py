@@ -44,7 +44,6 @@ def test_the_embedded_base_is_fine_tuned_and_drawn_from(kanji, tmp_path):
                 tmp_path / "run", "--cache_dir", tmp_path / "cache", *TRAINER_FLAGS)
     run(*training)
     assert (tmp_path / "run/pipeline/model_index.json").exists()
-    assert "is complete" in run(*training).stdout
 
     run("training/generate.py", "Buzz Aldrin", "Full Moon", "--model", tmp_path / "run", "--output", tmp_path / "drawn",
         "--steps", 2)

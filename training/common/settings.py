@@ -81,11 +81,11 @@ def differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 def old_flags(kind: type, prefix: str = "") -> dict[str, str]:
     """The flags that a command with these settings had in older versions, and what they are called now."""
-    flags = {}
+    flags, hints = {}, typing.get_type_hints(kind)
     for field in dataclasses.fields(kind):
         if was := field.metadata.get("was"):
             flags[prefix + was] = prefix + field.name
-        if dataclasses.is_dataclass(nested := typing.get_type_hints(kind)[field.name]):
+        if dataclasses.is_dataclass(nested := hints[field.name]):
             flags |= old_flags(nested, f"{prefix}{field.name}.")
     return flags
 

@@ -9,13 +9,12 @@ from PIL import Image
 
 from common.errors import UserError
 from common.quiet import known_noise_off
+from generation.guidance import GUIDED_FRACTION
 
 with known_noise_off():
     from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 
 
-GUIDANCE_SCALE = 3.0  # for the embedded base; Stable Diffusion bases want 5 or more
-GUIDED_FRACTION = 0.5  # of the steps, from the noisiest on; after them the words decide little
 BATCH_LATENTS = 16 * 16 * 16  # latent positions sampled at once: 16 glyphs of 128 px, or one image of 512 px
 
 

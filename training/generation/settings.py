@@ -16,9 +16,8 @@ from common.device import autocast_on_gpu
 from common.quiet import known_noise_off
 from common.settings import check_ranges, setting
 from dataset.captions import words_alone
+from generation.guidance import GUIDANCE_SCALE, GUIDED_FRACTION
 from generation.sampling import (
-    GUIDANCE_SCALE,
-    GUIDED_FRACTION,
     batch_size_for,
     check_steps,
     sample,

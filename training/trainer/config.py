@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from common.device import choose_device, has_bf16
 from common.settings import NOT_OF_RESULT, PRIVATE, as_json, check_ranges, require, setting
-from dataset.batches import Shard
-from generation.sampling import GUIDANCE_SCALE
+from dataset.shard import Shard
+from generation.guidance import GUIDANCE_SCALE
 
 EXAMPLE_PROMPTS = ("Buzz Aldrin", "Ferrari", "Full Moon", "Instagram", "Bible", "moon", "water", "tree")
 MAX_BATCH = 2**16  # samples in a batch, and batches to an update: beyond what any device holds
@@ -218,3 +219,17 @@ def with_epochs(config: TrainConfig, rows: int, processes: int) -> TrainConfig:
         return config
     size = samples_per_update(config, processes)
     return replace(config, max_train_steps=max(1, -(-config.num_train_epochs * rows // size)))
+
+
+def with_precision(config: TrainConfig) -> TrainConfig:
+    """The settings with the precision that `auto` stands for here, so that a run keeps it wherever it is resumed.
+
+    Raises UserError where a GPU is asked for and not there.
+    """
+    if config.mixed_precision != "auto":
+        return config
+    device = choose_device(config.device)
+    if has_bf16(device):
+        return replace(config, mixed_precision="bf16")
+    takes_fp16 = device.type == "cuda" and config.optimizer != "muon"
+    return replace(config, mixed_precision="fp16" if takes_fp16 else "no")

@@ -11,7 +11,7 @@ import torch
 
 from common.errors import UserError
 from common.quiet import known_noise_off
-from dataset.batches import Shard
+from dataset.shard import Shard
 from models.families import Family
 from trainer.config import TrainConfig
 from trainer.disk_space import GB, parameters_of, trained_and_moments

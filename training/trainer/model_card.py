@@ -18,7 +18,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from common.paths import model_dir
-from generation.sampling import GUIDED_FRACTION
+from generation.guidance import GUIDED_FRACTION
 from trainer.config import TrainConfig, public_settings
 
 TEMPLATES = Path(__file__).with_name("templates")

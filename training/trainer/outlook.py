@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from dataset.batches import Shard
+from dataset.shard import Shard
 from trainer.config import TrainConfig
 
 TIMED_UPDATES = 20  # of this process, after which the rate is one to go by

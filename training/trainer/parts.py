@@ -15,11 +15,12 @@ from common.errors import UserError
 from common.quiet import known_noise_off
 from common.settings import PRIVATE, as_json
 from dataset.batch_plan import BatchPlan, PlanSettings
-from dataset.batches import Batches, Shard
+from dataset.batches import Batches
 from dataset.cache import encode_rows
 from dataset.encoders import EncodingSettings
 from dataset.rows import Row, component_names, dataset_hash
 from dataset.sampling_weights import row_weights, timestep_weights, with_extra
+from dataset.shard import Shard
 from models.component_tokens import add_component_tokens
 from models.families import Family, family_of
 from models.noise_schedule import NoiseSchedule

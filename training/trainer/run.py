@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import torch
 
-from common.device import choose_device, has_bf16
+from common.device import choose_device
 from common.quiet import known_noise_off
 from common.stop_signals import StopSignals
 from dataset.captioned_folder import read_dataset, without_prompts
 from dataset.rows import Row
 from trainer import hub, trackers
-from trainer.config import TrainConfig, with_epochs
+from trainer.config import TrainConfig, with_epochs, with_precision
 from trainer.finished import input_digests, is_finished, mark_finished
 from trainer.loop import TrainingError, TrainingRun
 from trainer.parts import build_parts
@@ -84,20 +83,6 @@ def _read_rows(config: TrainConfig, progress: bool) -> tuple[list[Row], list[Row
         rows = without_prompts(rows, config.held_out_prompts)
     extra = [row for folder in config.extra_data_dir for row in read_dataset(folder, progress=progress)]
     return rows[:config.max_train_samples], extra
-
-
-def with_precision(config: TrainConfig) -> TrainConfig:
-    """The settings with the precision that `auto` stands for here, so that a run keeps it wherever it is resumed.
-
-    Raises UserError where a GPU is asked for and not there.
-    """
-    if config.mixed_precision != "auto":
-        return config
-    device = choose_device(config.device)
-    if has_bf16(device):
-        return replace(config, mixed_precision="bf16")
-    takes_fp16 = device.type == "cuda" and config.optimizer != "muon"
-    return replace(config, mixed_precision="fp16" if takes_fp16 else "no")
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
