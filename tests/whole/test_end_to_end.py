@@ -64,5 +64,7 @@ def test_a_base_is_trained_from_nothing_and_is_itself_a_base(kanji, tmp_path):
     assert run(*training).stdout.count("is complete") == 3, "what is complete is not run again"
     tokens = json.loads((tmp_path / "base/tiny/component_tokens.json").read_text(encoding="utf8"))
     assert tokens["⿰"] == "left right" and len(tokens) > 10
+    logged = (tmp_path / "base/tiny/training_log.jsonl").read_text(encoding="utf8").splitlines()
+    assert tuple(dict.fromkeys(json.loads(line)["phase"] for line in logged)) == phases
     run("training/generate.py", "moon", "--model", tmp_path / "base/tiny", "--output", tmp_path / "drawn", "--steps", 2)
     assert (tmp_path / "drawn/moon-0.png").exists()

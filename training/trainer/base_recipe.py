@@ -31,7 +31,6 @@ from recogniser.training import train as train_recogniser
 from trainer import model_card
 from trainer.autoencoder import VaeConfig, train_on_folder
 from trainer.config import TrainConfig
-from trainer.export import AverageConfig, write_average
 from trainer.presets import PRESETS
 from trainer.run import train
 from trainer.training_log import write_training_log
@@ -43,14 +42,12 @@ with known_noise_off():
 
 @dataclass(frozen=True)
 class Phase:
-    """What a phase of the UNet's training does that the `tiny` preset does not, and what becomes of its end."""
+    """What a phase of the UNet's training does that the `tiny` preset does not."""
 
     settings: dict[str, Any]
     """Of TrainConfig, those in which the phase differs from what all have (_SHARED)."""
     rewarded: bool = False
     """Whether the reward model's gradient is added to the loss."""
-    fraction: float = 1.0
-    """Of its end in the average with the weights that it began from, which is what the next one begins from."""
 
 
 # Constant rates until a cooldown, so that a phase can be prolonged.
@@ -64,14 +61,14 @@ PHASES = {
         "checkpointing_steps": 500, "validation_steps": 2_000}),
     # Components: many pairs of them, and the timesteps in which they are lost.
     "components": Phase({
-        "optimizer": "muon", "learning_rate": 5e-4, "max_train_steps": 2_600, "train_batch_size": 96,
-        "lr_cooldown_steps": 900, "composed_fraction": 0.8, "timestep_bias_strategy": "range",
+        "optimizer": "muon", "learning_rate": 5e-4, "max_train_steps": 3_400, "train_batch_size": 96,
+        "lr_warmup_steps": 50, "lr_cooldown_steps": 900, "composed_fraction": 0.7, "timestep_bias_strategy": "range",
         "timestep_bias_begin": 300, "timestep_bias_end": 950, "validation_steps": 500}),
     # Reward: well-formed to a recogniser that scores nothing.
     "reward": Phase({
-        "learning_rate": 8e-5, "max_train_steps": 300, "train_batch_size": 48, "lr_cooldown_steps": 80,
-        "composed_fraction": 0.8, "timestep_bias_strategy": "none", "reward_weight": 0.3,
-        "checkpointing_steps": 100, "validation_steps": 0}, rewarded=True, fraction=0.5),
+        "learning_rate": 8e-5, "max_train_steps": 70, "train_batch_size": 48, "lr_warmup_steps": 15,
+        "lr_cooldown_steps": 25, "ema_decay": 0.95, "composed_fraction": 0.7, "timestep_bias_strategy": "none",
+        "reward_weight": 0.3, "checkpointing_steps": 20, "validation_steps": 0}, rewarded=True),
 }  # fmt: skip
 
 
@@ -157,18 +154,10 @@ def reward_model_stage(config: BaseConfig, model: str, stop: StopSignals) -> Pat
 
 
 def unet_phase(config: BaseConfig, name: str, model: str, reward_model: Path | None, stop: StopSignals) -> Path:
-    """Run a phase from `model`; returns the pipeline folder of its end, or of the average with what it began from."""
-    settings = replace(
+    """Run a phase from `model`; returns the pipeline folder of its end."""
+    return train(replace(
         getattr(config, name), pretrained_model_name_or_path=model, train_data_dir=config.train_data_dir,
-        output_dir=config.output_dir / name, seed=config.seed, reward_model=reward_model)
-    pipeline, fraction = train(settings, stop), PHASES[name].fraction
-    if fraction == 1.0:
-        return pipeline
-    averaged = config.output_dir / f"{name}-averaged"
-    shutil.rmtree(averaged, ignore_errors=True)  # it may be half of one, or of a phase that was prolonged since
-    write_average(AverageConfig(models=(model, str(pipeline)), fraction=fraction, output=averaged))
-    shutil.copy(pipeline / "samples.png", averaged / "samples.png")
-    return averaged
+        output_dir=config.output_dir / name, seed=config.seed, reward_model=reward_model), stop)
 
 
 def export(pipeline_dir: Path, config: BaseConfig, names: Sequence[str] = tuple(PHASES)) -> Path:
