@@ -194,7 +194,7 @@ def test_an_output_on_a_full_disk_is_said() -> None:
 def test_bytes_that_are_no_utf8_are_refused_in_words_and_paths(name: str, tmp_path: Path) -> None:
     ended = forked(lambda: sys.exit(importlib.import_module(name).main(["--output=m\udcffn"])), tmp_path / "log")
     assert ended.status == 2
-    assert ended.output.startswith("error: --output=m\\udcffn: holds bytes that are no UTF-8")
+    assert ended.output.startswith(f"{name}.py: error: --output=m\\udcffn: holds bytes that are no UTF-8")
 
 
 def test_the_dataset_command_refuses_them_too(tmp_path: Path) -> None:
