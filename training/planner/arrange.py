@@ -13,7 +13,7 @@ from planner.components import ARRANGEMENTS, Components
 from planner.plan import Plan, PlannedComponent, Source
 
 CANDIDATES = 12  # components, the best by score, that pairs are made of
-FIT_WEIGHT = 0.05  # of the log-probability that the two stand in their slots, beside the sum of their scores
+FIT_WEIGHT = 0.3  # of the log-probability that the two stand in their slots, beside the sum of their scores
 ALIKE_WEIGHT = 0.5  # taken for each 1 of the likeness of two names beyond ALIKE: sword and blade say one thing
 ALIKE = 0.5
 MIN_SLOT_PROBABILITY = 1e-3  # of a slot in which no kanji has the component
