@@ -13,7 +13,7 @@ from planner.components import ARRANGEMENTS, Components
 from planner.plan import Plan, PlannedComponent, Source
 
 CANDIDATES = 12  # components, the best by score, that pairs are made of
-FIT_WEIGHT = 0.3  # of the log-probability that the two stand in their slots, beside the sum of their scores
+FIT_WEIGHT = 0.3  # of the log-probability that the two stand in their slots, beside the sum of the network's scores
 ALIKE_WEIGHT = 0.5  # taken for each 1 of the likeness of two names beyond ALIKE: sword and blade say one thing
 ALIKE = 0.5
 MIN_SLOT_PROBABILITY = 1e-3  # of a slot in which no kanji has the component
@@ -45,7 +45,8 @@ class PairTable:
     that go together, two whose names say one thing, and pairs that too many words would have (`penalties`).
     """
 
-    def __init__(self, components: Components, likeness: torch.Tensor, penalties: Mapping[str, float]) -> None:
+    def __init__(self, components: Components, likeness: torch.Tensor, penalties: Mapping[str, float],
+                 fit_weight: float = FIT_WEIGHT) -> None:
         """likeness: cosines of the components' first names, (N, N); penalties: by two forms in code point order."""
         count = len(components.forms)
         fit = torch.full((count, count), -math.inf)
@@ -54,7 +55,7 @@ class PairTable:
                              for slot in slots)
             both = first[:, None] + second
             fit = torch.maximum(fit, torch.maximum(both, both.T))
-        self.components, self.worth = components, FIT_WEIGHT * fit - ALIKE_WEIGHT * (likeness - ALIKE).clamp_min(0.0)
+        self.components, self.worth = components, fit_weight * fit - ALIKE_WEIGHT * (likeness - ALIKE).clamp_min(0.0)
         index = {form: number for number, form in enumerate(components.forms)}
         for pair, penalty in [*penalties.items(), *((pair, math.inf) for pair in components.existing_pairs)]:
             if pair[0] in index and pair[1] in index:
