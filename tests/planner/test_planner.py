@@ -61,6 +61,26 @@ def test_the_meaning_of_a_kanji_is_that_kanji_unless_it_has_to_be_new(planner: P
     assert new.source != "kanji" and len(new.components) == 2
 
 
+@pytest.mark.parametrize(("meaning", "reason"), [
+    ("thunder", "top 雨 rain + bottom 田 rice field"), ("peak", "top 山 mountain + bottom 領 jurisdiction")])
+def test_a_kanji_is_planned_in_its_own_order_also_of_components_that_no_new_one_has(
+        meaning: str, reason: str, planner: Planner) -> None:
+    plan = planner.plans(meaning)[0]
+    assert plan.source == "kanji" and plan.reason() == f"{meaning}: {reason}"
+    tokens = {"⿱", *(one.form for one in plan.components)}
+    assert plan.prompt_with(tokens) == "⿱ " + ", ".join(f"{one.name} {one.form}" for one in plan.components)
+
+
+@pytest.mark.parametrize("meaning", ["full moon", "love", "memorize"])
+def test_a_kanji_of_many_components_or_of_one_without_a_name_is_planned_anew(meaning: str, planner: Planner) -> None:
+    assert meaning in planner.components.meanings
+    assert planner.plans(meaning)[0].source == "network"
+
+
+def test_of_several_kanji_a_meaning_is_a_usual_one(planner: Planner) -> None:
+    assert [planner.components.meanings[meaning] for meaning in ("cloth", "big brother", "fire")] == ["布", "兄", "火"]
+
+
 def test_no_plan_is_the_pair_of_an_existing_kanji_and_further_plans_differ(planner: Planner) -> None:
     for words in ("wind turbine", "Ferrari", "bicycle", "electric car"):
         plans = planner.plans(words, count=4)

@@ -1,7 +1,7 @@
 """The planner: English words in, plans for a new character out, the best first.
 
     planner = Planner.load()
-    print(planner.plans("submarine")[0].reason())        # submarine: left 舟 boat + right 魚 fish
+    print(planner.plans("submarine")[0].reason())        # submarine: left 舟 boat + right 水 water
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from planner.words import looked_up
 PLANNER_WEIGHTS = TRAINING_DIR / "planner_weights"
 NAMES_FILE = TRAINING_DIR.parent / "dataExtraction" / "names.jsonl"
 MAX_GIVEN = 2  # components of a plan of one's own
+MAX_OF_KANJI = 2  # of an existing kanji: of 20 known and held-out ones with more, none was drawn with all of them
 SUGGESTIONS = 5  # names that are near one that does not exist
 SHOWN_LETTERS = 40  # of one that does not exist
 
@@ -120,10 +121,10 @@ class Planner:
         return self.network(self._encoder(words))
 
     def _of_kanji(self, text: str) -> list[Plan]:
-        """The plan of the kanji that means this; none where not all its components have names."""
+        """The plan of the kanji that means this; none where it has too many components or one that has no name."""
         written, strokes = self.components.kanji.get(self.components.meanings.get(text.lower(), ""), ("", 0))
         forms = written.lstrip("".join(LAYOUT_NAMES))
-        if not forms:
+        if not 1 <= len(forms) <= MAX_OF_KANJI:
             return []
         slots = SLOTS_OF_LAYOUT.get(written[0], ("whole",) * len(forms))
         names = [text.lower()] if len(forms) == 1 else map(self.components.name, forms)
