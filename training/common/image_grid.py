@@ -47,8 +47,8 @@ def captioned_grid(images: Sequence[Image.Image], captions: Sequence[str],
 def _wrap(caption: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
     """Break what the font can show of a caption into at most CAPTION_LINES lines of at most `width` pixels."""
     box = bytes(font.getmask(NO_CHARACTER))
-    letters = unicodedata.normalize("NFKD", caption)  # an e and its accent apart
-    shown = "".join(letter for letter in letters if letter.isspace() or bytes(font.getmask(letter)) != box)
+    apart = unicodedata.normalize("NFKD", caption)  # an e and its accent
+    shown = "".join(letter for letter in apart if letter.isspace() or bytes(font.getmask(letter)) != box)
     caption = re.sub(r"\s+(?=,|$)", "", shown).strip()
     letters = max(4, int(width / max(1.0, font.getlength("n"))))
     return textwrap.wrap(caption, letters, max_lines=CAPTION_LINES, placeholder="…") or [""]

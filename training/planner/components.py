@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from common.characters import is_character
 from common.files import write_text
+from dataset.captions import LAYOUT_NAMES
 from dataset.rows import Row, component_names, form_of
 
 # A component is planned if a reader knows it: as a kanji of everyday use that stands in real kanji here and there, or
@@ -110,14 +110,14 @@ def collect_components(rows: Sequence[Row], held_out: Sequence[Row],
     named_alike = {form: frozenset(other for other in forms if names[other][0] == names[form][0]) for form in forms}
     meanings = kanji_of_meanings(real)
     kanji = {row.metadata["literal"]: (made_of(row, forms), row.strokes or 0) for row in meanings.values()}
-    elsewhere = set().union(*(written for written, _ in kanji.values())) - set(forms)
+    elsewhere = set().union(*(written for written, _ in kanji.values())) - set(forms) - LAYOUT_NAMES.keys()
     return Components(
         tuple(forms), tuple(names[form] for form in forms), tuple(uses[form] for form in forms),
         tuple(dict(slots[form]) for form in forms),
         tuple({slot: strokes[form, slot] for slot in slots[form] if (form, slot) in strokes} for form in forms),
         existing_pairs([*real, *held_out], named_alike),
         {meaning: row.metadata["literal"] for meaning, row in meanings.items()}, kanji,
-        {form: name for form, name in component_names(rows).items() if form in elsewhere and is_character(form)})
+        {form: name for form, name in component_names(rows).items() if form in elsewhere})
 
 
 def _known_to_readers(real: Sequence[Row], uses: Mapping[str, int]) -> frozenset[str]:
@@ -160,8 +160,8 @@ def made_of(row: Row, known: Container[str]) -> str:
     A kanji that is itself one of the `known` components is its own: 馬, not 灬. "" of one of which a component has no
     name or no character of its own.
     """
-    literal = row.metadata["literal"]
-    return literal if literal in known else row.layout + "".join(form for _, form in row.named_components)
+    literal, forms = row.metadata["literal"], "".join(form for _, form in row.named_components)
+    return literal if literal in known else forms and row.layout + forms
 
 
 def existing_pairs(real: Iterable[Row], named_alike: Mapping[str, Set[str]]) -> frozenset[str]:

@@ -16,7 +16,7 @@ from common.files import write_text
 from common.settings import check_ranges, setting
 from common.stop_signals import StopSignals
 from dataset.captioned_folder import read_dataset
-from planner.arrange import PairTable, plan_of
+from planner.arrange import plan_of
 from planner.categories import Categories
 from planner.dictionary import TAUGHT_SCALE, NounTexts, dictionary_scores
 from planner.exclusions import excluded_words, held_out_pair_forms
@@ -95,8 +95,7 @@ def plan_rows(planner: Planner, nouns: Sequence[Synset], wordnet: WordNet, score
               forbidden: frozenset[str]) -> Iterator[dict[str, Any]]:
     """A row of the file for each noun: its best pair that is no held-out one and that few of the other nouns have."""
     taken: Counter[str] = Counter()
-    pairs = PairTable(planner.components, planner.network.first_name_likeness(),
-                      planner.metadata.get("pair_penalties", {}), FIT_WEIGHT)
+    pairs = planner.pair_table(FIT_WEIGHT)
     for noun, row in zip(tqdm(nouns, desc="planning", unit="word"), scores, strict=True):
         for arrangement in pairs.ranked(row):
             plan = plan_of(noun.words[0], planner.components, arrangement, planner.confidences(row), "names")

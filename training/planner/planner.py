@@ -18,7 +18,7 @@ import torch
 from common.errors import UserError
 from common.paths import TRAINING_DIR
 from dataset.captions import LAYOUT_NAMES
-from planner.arrange import PairTable, best_arrangement, plan_of, strokes_in
+from planner.arrange import FIT_WEIGHT, PairTable, best_arrangement, plan_of, strokes_in
 from planner.components import Components
 from planner.network import PlannerNetwork, load_planner
 from planner.plan import SLOTS_OF_LAYOUT, Plan, PlannedComponent
@@ -168,9 +168,13 @@ class Planner:
     def pairs(self) -> PairTable:
         """What two components are worth together."""
         if self._pairs is None:
-            self._pairs = PairTable(self.components, self.network.first_name_likeness(),
-                                    self.metadata.get("pair_penalties", {}))
+            self._pairs = self.pair_table(FIT_WEIGHT)
         return self._pairs
+
+    def pair_table(self, fit_weight: float) -> PairTable:
+        """What two components are worth together where how usual they are side by side counts so much."""
+        return PairTable(self.components, self.network.first_name_likeness(), self.metadata.get("pair_penalties", {}),
+                         fit_weight)
 
     def confidences(self, scores: torch.Tensor) -> list[float]:
         """How sure each component of scores (components,) is to fit, 0 to 1."""

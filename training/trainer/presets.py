@@ -48,9 +48,7 @@ _TABLE = {
     "sd14-80gb":    _preset(SD14, train_batch_size=16, cache_budget=4.0),
 }  # fmt: skip
 PRESETS = {name: replace(config, output_dir=Path("runs") / name) for name, config in _TABLE.items()}
-
-
-PROGRAM = "train_text_to_image.py [--preset NAME]"
+PROGRAM = "train_text_to_image.py [--preset NAME]"  # as the help text calls it
 
 
 def parse_train_config(arguments: Sequence[str] | None, description: str | None) -> TrainConfig:
