@@ -21,11 +21,12 @@ EXISTING = ("口十",)  # 叶, and nothing is planned that exists
 def components() -> Components:
     """The table of the four; "mouth" is the meaning of 口 itself, "two people" of one of two."""
     return Components(
-        forms=tuple(MEANINGS), names=tuple((MEANINGS[form], *OTHER_NAMES[form]) for form in MEANINGS),
+        planned=len(MEANINGS), forms=tuple(MEANINGS),
+        names=tuple((MEANINGS[form], *OTHER_NAMES[form]) for form in MEANINGS),
         uses=(40, 30, 20, 10), slots=tuple(SLOTS[form] for form in MEANINGS),
         strokes=tuple(dict.fromkeys(SLOTS[form], STROKES[form]) for form in MEANINGS),
         existing_pairs=frozenset("".join(sorted(pair)) for pair in EXISTING),
-        meanings={"mouth": "口", "two people": "仁"}, kanji={"口": ("口", 3), "仁": ("⿱二人", 4)}, other_names={})
+        meanings={"mouth": "口", "two people": "仁"}, kanji={"口": ("口", 3), "仁": ("⿱二人", 4)})
 
 
 def save_small_planner(folder: Path, min_confidence: float = 0.0) -> Path:

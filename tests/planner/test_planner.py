@@ -10,7 +10,7 @@ import pytest
 from planner.exclusions import DEVELOPMENT, PLANS, WILD, read_fitting, read_prompts
 from planner.names import MAX_SHARED
 from planner.plan import Plan
-from planner.planner import NAMES_FILE, PLANNER_WEIGHTS, Planner, PlannerError
+from planner.planner import NAMES_FILE, PLANNER_WEIGHTS, Planner, PlannerError, _halves
 from recogniser.labels import SLOTS
 
 
@@ -102,6 +102,40 @@ def test_words_that_name_two_components_are_these(words: str, planner: Planner) 
     plan, other = planner.plans(words, count=2)
     assert plan.forms == planner.given(["water", "horse"]).forms and plan.words == words
     assert other.forms != plan.forms
+
+
+@pytest.mark.parametrize(("words", "forms"), [
+    ("snow horse", "雪馬"), ("two dragons", "二龍"), ("the person of the dragon", "人龍"), ("tiger, mountain", "虎山")])
+def test_words_name_components_too_that_no_new_character_would_have_by_itself(
+        words: str, forms: str, planner: Planner) -> None:
+    plan = planner.plans(words)[0]
+    assert plan.source == "given" and plan.forms == set(forms) and 5 < plan.strokes < 40
+    assert not plan.forms <= set(planner.components.forms)
+
+
+@pytest.mark.parametrize("words", ["wall sea", "rock music", "the cream of"])
+def test_words_name_no_component_that_no_reader_would_think_of(words: str, planner: Planner) -> None:
+    assert planner.plans(words, novel=True)[0].source == "network"
+
+
+@pytest.mark.parametrize(("words", "half", "of_half"), [
+    ("electric horse", "馬", "力"), ("robot dog", "犬", "車"), ("money tree", "木", "貝")])
+def test_of_a_phrase_each_half_has_its_component(words: str, half: str, of_half: str, planner: Planner) -> None:
+    assert planner.plans(words)[0].forms == {half, of_half}
+    assert half in planner.plans(words.split()[1])[0].forms and half not in planner.plans(words.split()[0])[0].forms
+
+
+def test_a_phrase_is_parted_in_two_in_every_way_without_what_joins_it() -> None:
+    assert _halves("a ship of the desert") == [("ship", "desert")]
+    assert _halves("big red dog") == [("big", "red dog"), ("big red", "dog")]
+    assert _halves("moon") == _halves("one two three four five") == []
+
+
+def test_components_that_are_not_planned_with_can_be_asked_for_by_name(planner: Planner) -> None:
+    plan = planner.given(["love", "water"])
+    assert plan.forms == {"愛", "水"} and plan.components[0].slot == "left"
+    assert len(planner.named.forms) > planner.named.planned == len(planner.components.forms)
+    assert planner.named.forms[:planner.named.planned] == planner.components.forms
 
 
 def test_what_the_network_would_plan_too_keeps_its_place_before_it(planner: Planner) -> None:

@@ -91,6 +91,18 @@ class PairTable:
             if value > -math.inf:
                 yield best_arrangement(self.components, one, other)
 
+    def ranked_of_halves(self, scores: torch.Tensor) -> Iterator[Arrangement]:
+        """The pairs of which one is to fit one half of some words and the other the other, the best first.
+
+        scores: of the halves of each way to part them, (ways, 2, N).
+        """
+        worth = (scores[:, 0, :, None] + scores[:, 1, None, :] + self.worth).amax(dim=0)
+        worth = torch.maximum(worth, worth.T).masked_fill(torch.ones_like(worth).tril().bool(), -math.inf).flatten()
+        values, order = worth.topk(min(CANDIDATES * (CANDIDATES - 1) // 2, len(worth)))
+        for value, pair in zip(values.tolist(), order.tolist(), strict=True):
+            if value > -math.inf:
+                yield best_arrangement(self.components, *divmod(pair, scores.shape[-1]))
+
 
 def plan_of(words: str, components: Components, arrangement: Arrangement, confidences: Sequence[float],
             source: Source) -> Plan:

@@ -6,7 +6,7 @@ import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,13 +33,15 @@ SMOOTHING = 0.5  # uses that are added to each slot's count
 class Components:
     """Components by index: meaning forms, their names (the first is that of captions), uses and strokes, and slots.
 
-    slots: for each form, how often real kanji have it in each slot; strokes: in each slot, 0 where unknown;
-    existing_pairs: two meaning forms that make up an existing kanji, in code point order; meanings: of real train
-    kanji, each with the kanji that a reader would think of; kanji: these, each with its meaning forms in their order,
-    behind its layout where it is one of LAYOUTS, and its strokes, 0 where unknown; other_names: of the forms in these
-    that are in none of a new character.
+    planned: how many of them, the first, new characters are planned with; the others are components of existing kanji
+    and of words that name them, "water dragon". slots: for each form, how often real kanji have it in each slot;
+    strokes: in each slot, 0 where unknown; existing_pairs: two meaning forms that make up an existing kanji, in code
+    point order; meanings: of real train kanji, each with the kanji that a reader would think of; kanji: these, each
+    with its meaning forms in their order, behind its layout where it is one of LAYOUTS, and its strokes, 0 where
+    unknown.
     """
 
+    planned: int
     forms: tuple[str, ...]
     names: tuple[tuple[str, ...], ...]
     uses: tuple[int, ...]
@@ -48,7 +50,12 @@ class Components:
     existing_pairs: frozenset[str]
     meanings: Mapping[str, str]
     kanji: Mapping[str, tuple[str, int]]
-    other_names: Mapping[str, str]
+
+    def only_planned(self) -> Components:
+        """Those that new characters are planned with, under the same indices."""
+        count = self.planned
+        return replace(self, forms=self.forms[:count], names=self.names[:count], uses=self.uses[:count],
+                       slots=self.slots[:count], strokes=self.strokes[:count])
 
     def index(self, form: str) -> int | None:
         """The index of a meaning form; None of one that is not known."""
@@ -57,7 +64,7 @@ class Components:
     def name(self, form: str) -> str:
         """What captions call a meaning form; "" of one that has no name."""
         index = self.index(form)
-        return self.other_names.get(form, "") if index is None else self.names[index][0]
+        return "" if index is None else self.names[index][0]
 
     def exists(self, first: int, second: int) -> bool:
         """Whether the two make up an existing kanji, in whatever arrangement."""
@@ -80,44 +87,45 @@ class Components:
         """Read it back. Raises OSError or ValueError where the file is not there or not whole."""
         try:
             stored = json.loads(path.read_text(encoding="utf8"))
-            return cls(tuple(stored["forms"]), tuple(map(tuple, stored["names"])), tuple(stored["uses"]),
-                       tuple(stored["slots"]), tuple(stored["strokes"]), frozenset(stored["existing_pairs"]),
-                       stored["meanings"], {kanji: (str(made_of), int(strokes))
-                                            for kanji, (made_of, strokes) in stored["kanji"].items()},
-                       stored["other_names"])
+            return cls(int(stored["planned"]), tuple(stored["forms"]), tuple(map(tuple, stored["names"])),
+                       tuple(stored["uses"]), tuple(stored["slots"]), tuple(stored["strokes"]),
+                       frozenset(stored["existing_pairs"]), stored["meanings"], {kanji: (str(made_of), int(strokes))
+                           for kanji, (made_of, strokes) in stored["kanji"].items()})
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}: no table of components ({error!r})") from None
 
 
 def collect_components(rows: Sequence[Row], held_out: Sequence[Row],
                        min_characters: int = MIN_CHARACTERS) -> Components:
-    """The components that a reader knows, that at least `min_characters` train rows show and that have a name.
+    """All components that captions name, those that a reader knows and `min_characters` train rows show first.
 
-    The held-out kanji give nothing but their pairs, which are not to be planned.
+    The first are planned with. The held-out kanji give nothing but their pairs, which are not to be planned.
     """
     real = [row for row in rows if not row.is_composed]
     uses = Counter(form for row in real for form in row.forms)
     shown = Counter(form for row in rows for form in row.forms)
-    names = _names(rows, real)
+    names, named = _names(rows, real), component_names(rows)
     known = _known_to_readers(real, uses)
-    forms = [form for form, _ in uses.most_common()
-             if form in known and shown[form] >= min_characters and names.get(form)]
+    planned = [form for form, _ in uses.most_common()
+               if form in known and shown[form] >= min_characters and names.get(form)]
+    others = sorted(named.keys() - set(planned) - LAYOUT_NAMES.keys(), key=lambda form: (-shown[form], form))
+    forms = planned + others
+    names |= {form: tuple(dict.fromkeys((named[form], *names[form]))) for form in others}
     slots: dict[str, Counter[str]] = defaultdict(Counter)
     for row in real:
         for component in row.metadata.get("components") or ():
             slots[form_of(component)][component.get("position") or "whole"] += 1
     strokes = component_strokes(rows)
-    named_alike = {form: frozenset(other for other in forms if names[other][0] == names[form][0]) for form in forms}
+    named_alike = {form: frozenset(other for other in planned if names[other][0] == names[form][0])
+                   for form in planned}
     meanings = kanji_of_meanings(real)
-    kanji = {row.metadata["literal"]: (made_of(row, forms), row.strokes or 0) for row in meanings.values()}
-    elsewhere = set().union(*(written for written, _ in kanji.values())) - set(forms) - LAYOUT_NAMES.keys()
+    kanji = {row.metadata["literal"]: (made_of(row, planned), row.strokes or 0) for row in meanings.values()}
     return Components(
-        tuple(forms), tuple(names[form] for form in forms), tuple(uses[form] for form in forms),
+        len(planned), tuple(forms), tuple(names[form] for form in forms), tuple(uses[form] for form in forms),
         tuple(dict(slots[form]) for form in forms),
         tuple({slot: strokes[form, slot] for slot in slots[form] if (form, slot) in strokes} for form in forms),
         existing_pairs([*real, *held_out], named_alike),
-        {meaning: row.metadata["literal"] for meaning, row in meanings.items()}, kanji,
-        {form: name for form, name in component_names(rows).items() if form in elsewhere})
+        {meaning: row.metadata["literal"] for meaning, row in meanings.items()}, kanji)
 
 
 def _known_to_readers(real: Sequence[Row], uses: Mapping[str, int]) -> frozenset[str]:

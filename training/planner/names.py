@@ -95,7 +95,7 @@ def plan_rows(planner: Planner, nouns: Sequence[Synset], wordnet: WordNet, score
               forbidden: frozenset[str]) -> Iterator[dict[str, Any]]:
     """A row of the file for each noun: its best pair that is no held-out one and that few of the other nouns have."""
     taken: Counter[str] = Counter()
-    pairs = planner.pair_table(FIT_WEIGHT)
+    pairs = planner.pair_table(FIT_WEIGHT, penalties={})  # MAX_SHARED keeps words apart
     for noun, row in zip(tqdm(nouns, desc="planning", unit="word"), scores, strict=True):
         for arrangement in pairs.ranked(row):
             plan = plan_of(noun.words[0], planner.components, arrangement, planner.confidences(row), "names")

@@ -87,9 +87,9 @@ def save_planner(folder: Path, network: PlannerNetwork, components: Components, 
 
 
 def load_planner(folder: Path) -> tuple[PlannerNetwork, Components, dict]:
-    """The network (fp32), its components and metadata. Raises OSError, ValueError, KeyError or RuntimeError."""
+    """The network (fp32), all named components and metadata. Raises OSError, ValueError, KeyError or RuntimeError."""
     metadata = json.loads((folder / METADATA).read_text(encoding="utf8"))
     components = Components.load(folder / TABLE)
-    network = PlannerNetwork(components.names, TermWeights(**metadata["term_weights"]))
+    network = PlannerNetwork(components.only_planned().names, TermWeights(**metadata["term_weights"]))
     network.load_state_dict({name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()})
     return network.eval(), components, metadata

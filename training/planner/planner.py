@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,11 @@ PLANNER_WEIGHTS = TRAINING_DIR / "planner_weights"
 NAMES_FILE = TRAINING_DIR.parent / "dataExtraction" / "names.jsonl"
 MAX_GIVEN = 2  # components of a plan of one's own
 MAX_OF_KANJI = 2  # of an existing kanji: of 20 known and held-out ones with more, none was drawn with all of them
+# What may stand between the names of two components.
+JOINTS = frozenset(["and", "&", "of", "the", "a", "an", "with", "in", "on", "under", "over"])
+MIN_USES = 5  # real kanji that have a component which is not planned with, for words to be thought to name it
+MAX_PARTED = 4  # words of a phrase that is planned by its halves too
+HALF_WEIGHT = 0.5  # of what the network says of a half of a phrase, beside what it says of the whole
 SUGGESTIONS = 5  # names that are near one that does not exist
 SHOWN_LETTERS = 40  # of one that does not exist
 
@@ -40,10 +46,14 @@ class PlannerError(UserError):
 class Planner:
     """What plans; `load` it."""
 
-    def __init__(self, network: PlannerNetwork, components: Components, metadata: Mapping,
+    def __init__(self, network: PlannerNetwork, named: Components, metadata: Mapping,
                  names: Mapping[str, Plan]) -> None:
-        """`metadata` is that of planner.json; `names` the plans of names.jsonl by word, lower case."""
-        self.network, self.components, self.metadata, self.names = network, components, metadata, names
+        """`metadata` is that of planner.json; `names` the plans of names.jsonl by word, lower case.
+
+        The network plans with the first of the `named` components; any of them can be asked for by name.
+        """
+        self.network, self.named, self.components = network, named, named.only_planned()
+        self.metadata, self.names = metadata, names
         self._encoder: SentenceEncoder | None = None
         self._pairs: PairTable | None = None
 
@@ -51,7 +61,7 @@ class Planner:
     def load(cls, folder: Path = PLANNER_WEIGHTS, names: Path | None = NAMES_FILE) -> Planner:
         """Load a planner's folder and, where it is there, the file of names. Raises PlannerError."""
         try:
-            network, components, metadata = load_planner(folder)
+            network, named, metadata = load_planner(folder)
             known = {} if names is None or not names.is_file() else read_names(names)
         except FileNotFoundError as error:
             raise PlannerError(f"{error.filename}: not there. The planner's weights come with the project (git "
@@ -60,7 +70,7 @@ class Planner:
         except Exception as error:  # whatever a cut or foreign file makes the loaders raise
             raise PlannerError(f"{folder}: no whole planner ({type(error).__name__}: {error}). Make it anew with: "
                                "python training/train_planner.py. Without a planner: --plan off") from error
-        return cls(network, components, metadata, known)
+        return cls(network, named, metadata, known)
 
     def plans(self, words: str, count: int = 1, novel: bool = False, max_strokes: int | None = None) -> list[Plan]:
         """Up to `count` different plans for the words, the best first; none where nothing can be said of them.
@@ -94,12 +104,11 @@ class Planner:
         words = words or " ".join(names)
         if len(indices) == 1:
             index = indices[0]
-            alone = PlannedComponent(self.components.forms[index], self.components.names[index][0], "whole")
-            return Plan(words, (alone,), strokes_in(self.components, index, "whole"), "given")
+            alone = PlannedComponent(self.named.forms[index], self.named.names[index][0], "whole")
+            return Plan(words, (alone,), strokes_in(self.named, index, "whole"), "given")
         if len(indices) != MAX_GIVEN:
             raise PlannerError(f"--parts: {len(indices)} components, where one or two make a character")
-        arrangement = best_arrangement(self.components, *indices)
-        return plan_of(words, self.components, arrangement, [1.0] * len(self.components.forms), "given")
+        return self._of_pair(words, *indices)
 
     def partners(self, words: str, form: str | None, count: int) -> list[str]:
         """The meaning forms that go best with the component `form` for the words, the best first; None: by themselves.
@@ -122,59 +131,82 @@ class Planner:
 
     def _of_kanji(self, text: str) -> list[Plan]:
         """The plan of the kanji that means this; none where it has too many components or one that has no name."""
-        written, strokes = self.components.kanji.get(self.components.meanings.get(text.lower(), ""), ("", 0))
+        written, strokes = self.named.kanji.get(self.named.meanings.get(text.lower(), ""), ("", 0))
         forms = written.lstrip("".join(LAYOUT_NAMES))
         if not 1 <= len(forms) <= MAX_OF_KANJI:
             return []
         slots = SLOTS_OF_LAYOUT.get(written[0], ("whole",) * len(forms))
-        names = [text.lower()] if len(forms) == 1 else map(self.components.name, forms)
+        names = [text.lower()] if len(forms) == 1 else map(self.named.name, forms)
         return [Plan(text, tuple(map(PlannedComponent, forms, names, slots)), strokes, "kanji")]
 
     def _of_names(self, words: str, text: str, novel: bool) -> list[Plan]:
         """The plan of names.jsonl, with the strokes of its components as far as they are known."""
         known = next((plan for key in looked_up(text) if (plan := self.names.get(key))), None)
-        indices = [] if known is None else [self.components.index(one.form) for one in known.components]
+        indices = [] if known is None else [self.named.index(one.form) for one in known.components]
         if known is None or (novel and (len(indices) == 1 or self._exists(indices))):
             return []
-        strokes = known.strokes or sum(strokes_in(self.components, index, one.slot) for one, index in zip(
+        strokes = known.strokes or sum(strokes_in(self.named, index, one.slot) for one, index in zip(
             known.components, indices, strict=True) if index is not None)
         return [Plan(words, known.components, strokes, "names")]
 
     def _of_components(self, words: str, text: str) -> list[Plan]:
-        """The plans of words that are the names of two components one after the other, maybe with "and" between."""
-        indices, parts = self._index_by_name, text.lower().split()
-        splits = ((" ".join(parts[:end]), " ".join(parts[end:]).removeprefix("and ")) for end in range(1, len(parts)))
-        pairs = [(indices[one], indices[other]) for one, other in splits if one in indices and other in indices]
-        return [plan_of(words, self.components, best_arrangement(self.components, *pair),
-                        [1.0] * len(self.components.forms), "given")
-                for pair in pairs if pair[0] != pair[1] and not self._exists(pair)]
+        """The plans of words that name two components one after the other, maybe with JOINTS between."""
+        parts, found = text.lower().replace(",", " ").split(), {}
+        for end in range(1, len(parts)):
+            second = list(itertools.dropwhile(JOINTS.__contains__, parts[end:]))
+            both = self._thought_of(" ".join(parts[:end])), self._thought_of(" ".join(second))
+            if None not in both and both[0] != both[1] and not self._exists(both):
+                found.setdefault(frozenset(both), self._of_pair(words, *both))
+        return list(found.values())
+
+    def _thought_of(self, text: str) -> int | None:
+        """The index of the component that a reader thinks of at these words, in the plural or with an article too.
+
+        It is one that new characters are planned with, the usual kanji of that meaning, or one of that name in several
+        kanji: "ice" is 冫, but "wall" is no 屏.
+        """
+        for name in looked_up(text):
+            index = self._index_by_name.get(name)
+            if index is not None and (
+                    index < self.named.planned or self._usual(name) == index
+                    or (self.named.uses[index] >= MIN_USES and self.named.names[index][0].lower() == name)):
+                return index
+        return None
+
+    def _usual(self, name: str) -> int | None:
+        """The index of the usual kanji of a meaning, lower case, where that is a component."""
+        return self.named.index(self.named.meanings.get(name, ""))
+
+    def _of_pair(self, words: str, one: int, other: int) -> Plan:
+        arrangement = best_arrangement(self.named, one, other)
+        return plan_of(words, self.named, arrangement, [1.0] * len(self.named.forms), "given")
 
     def _exists(self, indices: Sequence[int | None]) -> bool:
-        return len(indices) == 2 and None not in indices and self.components.exists(*indices)
+        return len(indices) == 2 and None not in indices and self.named.exists(*indices)
 
     def _of_network(self, words: str, text: str, count: int) -> list[Plan]:
-        scores = self.scores([text])[0]
-        confidences = self.confidences(scores)
-        if max(confidences) < self.metadata["min_confidence"]:
+        halves = _halves(text)
+        whole, *parts = self.scores([text, *itertools.chain(*halves)])
+        if max(self.confidences(whole)) < self.metadata["min_confidence"]:
             return []
-        plans = []
-        for arrangement in self.pairs.ranked(scores):
-            plans.append(plan_of(words, self.components, arrangement, confidences, "network"))
-            if len(plans) == count:
-                break
-        return plans
+        if halves:
+            parts = (1.0 - HALF_WEIGHT) * whole + HALF_WEIGHT * torch.stack(parts).view(len(halves), 2, -1)
+            ranked, confidences = self.pairs.ranked_of_halves(parts), self.confidences(parts.amax(dim=(0, 1)))
+        else:
+            ranked, confidences = self.pairs.ranked(whole), self.confidences(whole)
+        return [plan_of(words, self.components, arrangement, confidences, "network")
+                for arrangement in itertools.islice(ranked, count)]
 
     @property
     def pairs(self) -> PairTable:
         """What two components are worth together."""
         if self._pairs is None:
-            self._pairs = self.pair_table(FIT_WEIGHT)
+            self._pairs = self.pair_table(FIT_WEIGHT, self.metadata.get("pair_penalties", {}))
         return self._pairs
 
-    def pair_table(self, fit_weight: float) -> PairTable:
+    def pair_table(self, fit_weight: float, penalties: Mapping[str, float]) -> PairTable:
         """What two components are worth together where how usual they are side by side counts so much."""
-        return PairTable(self.components, self.network.first_name_likeness(), self.metadata.get("pair_penalties", {}),
-                         fit_weight)
+        return PairTable(self.components, self.network.first_name_likeness(), penalties, fit_weight)
 
     def confidences(self, scores: torch.Tensor) -> list[float]:
         """How sure each component of scores (components,) is to fit, 0 to 1."""
@@ -183,11 +215,17 @@ class Planner:
 
     @cached_property
     def _index_by_name(self) -> dict[str, int]:
-        """The index of each component by its kanji and by its names, lower case: by the first of them before others."""
-        known = self.components
-        last_first = range(len(known.forms))[::-1]
-        others = {word.lower(): index for index in last_first for word in reversed(known.names[index])}
-        return (others | {known.names[index][0].lower(): index for index in last_first}
+        """The index of each component by its kanji and by its names, lower case.
+
+        Of several of a name: one that is planned with and goes by it in captions; the usual kanji of that meaning; any
+        other that is planned with; one that goes by it in captions; the one that more characters show.
+        """
+        known = self.named
+        names = [(name.lower(), index, place) for index, of_one in enumerate(known.names)
+                 for place, name in enumerate(of_one)]
+        order = sorted(names, key=lambda one: (one[1] >= known.planned or one[2] > 0, self._usual(one[0]) != one[1],
+                                               one[1] >= known.planned, one[2] > 0))
+        return ({name: index for name, index, _ in reversed(order)}
                 | {form: index for index, form in enumerate(known.forms)})
 
     def _named(self, names: Sequence[str]) -> list[int]:
@@ -201,6 +239,13 @@ class Planner:
             shown = " and no ".join(repr(name.strip()[:SHOWN_LETTERS]) for name in wrong)
             raise PlannerError(f"--parts: there is no component {shown}; there are, for instance: {', '.join(near)}")
         return [by_name[name.strip().lower()] for name in names]
+
+
+def _halves(text: str) -> list[tuple[str, str]]:
+    """The ways to part a phrase in two, without what joins them: "full moon" is "full" and "moon"."""
+    words = [word for word in text.replace(",", " ").split() if word.lower() not in JOINTS]
+    return [] if len(words) > MAX_PARTED else [(" ".join(words[:end]), " ".join(words[end:]))
+                                               for end in range(1, len(words))]
 
 
 def read_names(path: Path) -> dict[str, Plan]:

@@ -37,7 +37,7 @@ from planner.planner import Planner
 from planner.text import SentenceEncoder
 from planner.wordnet import Synset, WordNet, find_wordnet
 
-PAIRS_OF = 6000  # nouns, the most familiar, whose plans are to be kept apart
+PAIRS_OF = 12_000  # nouns, the most familiar, whose plans are to be kept apart
 UNPLANNED_FRACTION = 0.02  # of familiar nouns: of what is less sure than these, as most gibberish, nothing is planned
 INSTANCE_WEIGHT = 2.0  # of particular people and places in the loss: their words say least of them
 
@@ -70,7 +70,8 @@ def train_planner(config: PlannerConfig, stop: StopSignals) -> dict[str, Any]:
     rows, held_out = (read_dataset(config.train_data_dir, split) for split in ("train", "test"))
     wordnet = WordNet.read(find_wordnet(config.wordnet, config.output_dir))
     excluded = excluded_words(config.train_data_dir, held_out, wordnet)
-    components = collect_components(rows, held_out, config.min_characters)
+    named = collect_components(rows, held_out, config.min_characters)
+    components = named.only_planned()
     encoder = SentenceEncoder()
     network = PlannerNetwork(components.names, TermWeights())
     with torch.no_grad():
@@ -92,7 +93,7 @@ def train_planner(config: PlannerConfig, stop: StopSignals) -> dict[str, Any]:
                 "captions": len(captions), "nouns": len(nouns), "excluded_words": len(excluded),
                 "dataset_sha256": dataset_hash(rows)}
     metadata |= measure(network, components, encoder, metadata, familiar)
-    save_planner(config.output_dir / "weights", network, components, metadata)
+    save_planner(config.output_dir / "weights", network, named, metadata)
     return metadata
 
 
