@@ -110,7 +110,8 @@ def test_dry_run_prints_the_settings_and_touches_nothing(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("changes", "words"), [
-    ({"device": "cuda"}, "no CUDA GPU"), ({"mixed_precision": "fp16"}, "needs a CUDA GPU")])
+    ({"device": "cuda"}, "no CUDA GPU"), ({"mixed_precision": "fp16"}, "needs a CUDA GPU"),
+    ({"compress_gradients": "bf16"}, "needs a CUDA GPU")])
 def test_a_gpu_asked_for_and_not_there_is_said_at_once(changes: dict, words: str, tmp_path: Path) -> None:
     import torch
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
+from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dataset.batches import Batch
@@ -53,6 +54,26 @@ def test_no_generator_of_another_gpu_is_touched(bench: Path, tmp_path: Path, mon
     ended = run_main(config_of(bench, tmp_path / "run", max_train_steps=1, lora_rank=2), tmp_path / "log")
     assert ended.status == 0, ended.output
     assert "available devices" not in ended.output
+
+
+@pytest.mark.parametrize(("precision", "hook"), [
+    ("no", None), ("fp16", default_hooks.fp16_compress_hook), ("bf16", default_hooks.bf16_compress_hook)])
+def test_gradients_are_shared_by_the_hook_of_their_precision(
+        precision: str, hook: object, bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch would refuse bf16 here; two processes on CPUs share in fp16 in test_processes.py."""
+    hooks: list[object] = []
+
+    class Shared(torch.nn.Module):
+        def __init__(self, module: torch.nn.Module, **_named: object) -> None:
+            super().__init__()
+
+        def register_comm_hook(self, state: object, hook: object) -> None:
+            hooks.append(hook)
+
+    monkeypatch.setattr(torch.nn.parallel, "DistributedDataParallel", Shared)
+    monkeypatch.setattr(Accelerator, "num_processes", 2)
+    learner(bench, compress_gradients=precision)
+    assert hooks == ([] if hook is None else [hook])
 
 
 # --- fp16 ------------------------------------------------------------------------------------------------------------

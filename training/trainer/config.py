@@ -142,6 +142,9 @@ class TrainConfig:
     """Recompute activations in the backward pass: less memory, a third more time."""
     compile: bool = False
     """torch.compile the UNet: a minute or more at the start, faster steps after it; refused where gradients differ."""
+    compress_gradients: Literal["no", "fp16", "bf16"] = "no"
+    """Share gradients between processes in half the bytes: several no longer learn what one does to rounding. bf16 is
+    for GPUs alone and keeps the small gradients that fp16 loses."""
     deterministic: bool = False
     """On CUDA, use only deterministic algorithms: bit-exact runs on the same machine, somewhat slower."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

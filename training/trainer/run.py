@@ -90,6 +90,8 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     on_cpu = choose_device(config.device).type == "cpu"
     if on_cpu and config.mixed_precision == "fp16":
         raise TrainingError("--mixed_precision fp16 needs a CUDA GPU; on a CPU use bf16 or no")
+    if on_cpu and config.compress_gradients == "bf16":  # torch refuses it
+        raise TrainingError("--compress_gradients bf16 needs a CUDA GPU; between CPUs use fp16 or no")
     torch.backends.cudnn.benchmark = not config.deterministic
     torch.use_deterministic_algorithms(config.deterministic)
     if config.deterministic:

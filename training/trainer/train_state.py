@@ -16,6 +16,7 @@ from trainer.optimizers import Optimizers
 
 with known_noise_off():
     from accelerate import Accelerator
+    from accelerate.utils import DDPCommunicationHookType, DistributedDataParallelKwargs
     from diffusers import UNet2DConditionModel
     from diffusers.training_utils import EMAModel, cast_training_params
 
@@ -123,6 +124,8 @@ class TrainState:
             forward = torch.nn.parallel.DistributedDataParallel(
                 forward, device_ids=[self.accelerator.device.index] if on_gpu else None,
                 gradient_as_bucket_view=True)  # or the buckets cost 4 bytes a weight more
+            compression = DDPCommunicationHookType(self.config.compress_gradients)
+            DistributedDataParallelKwargs(comm_hook=compression).register_comm_hook(forward)
         return forward
 
 
