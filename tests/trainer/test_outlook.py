@@ -59,7 +59,8 @@ def test_a_trained_weight_takes_22_bytes_and_a_frozen_one_2(nano: UNet2DConditio
 
     assert bytes_a_weight() == 22.0
     assert bytes_a_weight(use_ema=False) == 18.0
-    assert bytes_a_weight(mixed_precision="no") == 20.0
+    assert bytes_a_weight(mixed_precision="no") == bytes_a_weight(mixed_precision="no", half_weights=True) == 20.0
+    assert bytes_a_weight(half_weights=True) == 24.0
     assert 18.0 < bytes_a_weight(optimizer="muon") < 19.0
     assert 2.0 < bytes_a_weight(lora_rank=16) < 2.2
 

@@ -75,11 +75,12 @@ def estimate(config: TrainConfig, unet: UNet2DConditionModel, family: Family, la
     """What one of the processes will take, of a UNet as it is before training, on latents of `latent_side` squared.
 
     A trained weight takes 4 bytes, as much for its gradient, 4 for each moment, 4 for its average and, in half
-    precision, 2 for the copy that is computed with; under a LoRA a frozen one takes what it is computed in.
+    precision, 2 for the copy that is computed with, and 2 for its gradient where that copy is kept; under a LoRA a
+    frozen one takes what it is computed in.
     """
     half = config.mixed_precision != "no"
     computed_in = torch.float16.itemsize if half else torch.float32.itemsize
-    kept = 4 * (config.use_ema + 2) + (computed_in if half else 0)  # beside the moments
+    kept = 4 * (config.use_ema + 2) + (computed_in * (1 + config.half_weights) if half else 0)  # beside the moments
     trained, moments = trained_and_moments(config, unet, family)
     frozen = 0 if config.lora_rank is None else parameters_of(unet)
     sample = ACTIVATION_BYTES * latent_side**2 * unet.config.block_out_channels[0] * (1 if half else 2)
