@@ -132,11 +132,13 @@ def ways_out(config: TrainConfig, unet: UNet2DConditionModel, family: Family, la
              device: torch.device, there: float) -> Iterator[str]:
     """Flags with which the run is expected to fit into `there` bytes, those first that change least of it."""
     smaller: list[dict[str, object]] = [{}]
+    if config.half_weights:
+        smaller.append({"half_weights": False})
     if device.type == "cuda" and config.cache_budget:
-        smaller.append({"cache_budget": 0.0})
+        smaller += [{**one, "cache_budget": 0.0} for one in smaller]
     smaller += [{**one, "gradient_checkpointing": True} for one in smaller if not config.gradient_checkpointing]
     if config.lora_rank is None:
-        smaller += [{**one, "optimizer": "adamw", "lora_rank": LORA_RANK} for one in smaller]
+        smaller += [{**one, "optimizer": "adamw", "lora_rank": LORA_RANK, "half_weights": False} for one in smaller]
     update = config.train_batch_size * config.gradient_accumulation_steps
     for changes in smaller:
         other = replace(config, **changes)
@@ -144,12 +146,17 @@ def ways_out(config: TrainConfig, unet: UNet2DConditionModel, family: Family, la
         fitting = [size for size in range(1, min(most, config.train_batch_size) + 1) if update % size == 0]
         if not fitting:
             continue
-        flags = [f"--{name}" if value is True else f"--{name} {value:g}" if isinstance(value, float | int)
-                 else f"--{name} {value}" for name, value in changes.items() if value != getattr(config, name)]
+        flags = [_flag(name, value) for name, value in changes.items() if value != getattr(config, name)]
         learns = "" if "lora_rank" in changes else ", which learns the same"
         if fitting[-1] < config.train_batch_size:
             flags.append(f"--train_batch_size {fitting[-1]} --gradient_accumulation_steps {update // fitting[-1]}")
         yield f"Add {' '.join(flags)}{learns}"
+
+
+def _flag(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no_{name}"
+    return f"--{name} {value:g}" if isinstance(value, float | int) else f"--{name} {value}"
 
 
 def _named(device: torch.device) -> str:
