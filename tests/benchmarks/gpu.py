@@ -8,8 +8,9 @@ computed, a run of 8 steps is held against one that was ended after 4 and resume
 checkpoint. Under --deterministic they must be equal; without it what differs is only told. And a step must not wait for
 the GPU, by CUDA's own watch.
 
---speed: images/s at the sizes of SD-nano and SD 1.4, in several batches, compiled and not, beside the stock recipe and
-as a fraction of the bf16 rate that a matrix product has there; and what of a step's time the GPU is at work.
+--speed: images/s at the sizes of SD-nano and SD 1.4, in several batches, compiled and not, with CUDA graphs and with
+weights cast once an update, beside the stock recipe and as a fraction of the bf16 rate that a matrix product has there;
+what of a step's time the GPU is at work; and where there are several GPUs, of all of them, gradients compressed or not.
 
 --peaks: each preset in as much memory as its card has, with a checkpoint and a sample grid.
 
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -45,7 +47,9 @@ def main() -> int:
     options = parse()
     options.output.mkdir(parents=True, exist_ok=True)
     if options.worker:
-        print(json.dumps(work(*options.worker, options.output)))
+        result = work(*options.worker, options.output)
+        if os.environ.get("RANK", "0") == "0":
+            print(json.dumps(result))
         return 0
     chosen = [part for name, part in PARTS.items() if getattr(options, name)] or list(PARTS.values())
     held = [part(options.output) for part in chosen]  # all of them: one that fails ends no other

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 PART_S = 540.0  # seconds that a part may take; what is not measured by then, the same command measures later
+ENDING_S = 40.0  # torchrun kills what has not ended after 30
 Result = dict[str, Any]
 Run = Callable[[str, Path, float], Result]  # of a case, the part's folder and the seconds that are left
 
@@ -51,15 +52,20 @@ def measure_cases(folder: Path, part: str, cases: Sequence[str], run: Run,
     return {case: results.get(case, {"failed": "no time was left; the same command measures it"}) for case in cases}
 
 
-def start(part: str, case: str, folder: Path, timeout_s: float) -> Result:
-    """Measure a case of a part in a new process; what it says goes into a file of the folder."""
+def start(part: str, case: str, folder: Path, timeout_s: float, processes: int = 1) -> Result:
+    """Measure a case of a part in a new process, or in several; what they say goes into a file of the folder."""
     log = folder / f"{part}-{case.replace(' ', '-')}.log"
-    command = [sys.executable, Path(__file__).with_name("gpu.py"), "--output", folder, "--worker", part, case]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    command = [sys.executable, *(torchrun if processes > 1 else ()), Path(__file__).with_name("gpu.py"),
+               "--output", folder, "--worker", part, case]
     with (log.open("w") as file,
           subprocess.Popen(command, stdout=subprocess.PIPE, stderr=file, text=True, start_new_session=True) as process):
         try:
             printed, _ = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
+            process.terminate()  # torchrun ends its processes then, each of which has a group of its own
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(ENDING_S)
             return {"failed": f"not done in {timeout_s:.0f} s"}
         finally:
             with suppress(ProcessLookupError):

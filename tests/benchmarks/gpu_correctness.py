@@ -26,6 +26,7 @@ VARIANTS = {
     "fp32": {"mixed_precision": "no"},
     "LoRA": {"mixed_precision": "bf16", "lora_rank": 4},
     "recomputing": {"mixed_precision": "bf16", "gradient_checkpointing": True},
+    "half weights": {"mixed_precision": "bf16", "half_weights": True},
     "Muon": {"mixed_precision": "bf16", "optimizer": "muon"},
     "no cache budget": {"mixed_precision": "bf16", "cache_budget": 0.0},
 }

@@ -30,6 +30,7 @@ sys.path[:0] = [str(ROOT / "training"), str(ROOT / "tests")]
 
 # base: pixels, pictures in a batch by default, of a CPU and of a CUDA GPU
 BASES = {"tiny": (128, 16, 256), "sd-nano": (128, 4, 64), "sd14": (512, 1, 8), "small": (32, 4, 4)}
+SETTINGS = ("compile", "compile_mode", "half_weights", "compress_gradients")  # of ours, as the trainer calls them
 PROFILED = 2  # steps after the measured ones, for who looks at one more closely
 
 
@@ -57,6 +58,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--mixed_precision", choices=("no", "bf16"), default="bf16")
     parser.add_argument("--no_ema", action="store_true", help="leave the average out of both: 4 bytes a weight less")
     parser.add_argument("--compile", action="store_true", help="torch.compile in ours")
+    parser.add_argument("--compile_mode", choices=("default", "reduce-overhead", "max-autotune"), default="default")
+    parser.add_argument("--half_weights", action="store_true", help="cast the weights once an update in ours")
+    parser.add_argument("--compress_gradients", choices=("no", "fp16", "bf16"), default="no")
     parser.add_argument("--worker", choices=("stock", "ours"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.batch_size is None and not options.worker:
@@ -77,7 +81,10 @@ def run_worker(name: str, batch_size: int) -> dict[str, float]:
 
 
 def measure(options: argparse.Namespace, look: Callable[[Callable[[], None]], dict] = lambda step: {}) -> dict:
-    """Build the base and its pictures, and time one of the two; `look` is given the step after that, PROFILED times."""
+    """Build the base and its pictures, and time one of the two; `look` is given the step after that, PROFILED times.
+
+    Where several processes do so at once, each with batches of its own, images/s are those of all.
+    """
     import torch
 
     torch.manual_seed(0)
@@ -97,14 +104,14 @@ def measure(options: argparse.Namespace, look: Callable[[Callable[[], None]], di
             step()
         synchronise()
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        images = options.steps * options.batch_size
+        images = options.steps * options.batch_size * processes()
         from trainer.run_folder import peak_memory_gb
 
         result = {"images_per_s": images / wall, "images_per_cpu_s": images / cpu, "setup_s": ready,
                   "peak_gb": peak_memory_gb(device())}
         result |= look(step)
         result["gflop"] = gflop_an_image(pipeline, options.base)
-        result["fraction"] = result["gflop"] * result["images_per_s"] / matmul_gflops()
+        result["fraction"] = result["gflop"] * result["images_per_s"] / processes() / matmul_gflops()
         return result
 
 
@@ -128,7 +135,8 @@ def our_step(options: argparse.Namespace, pipeline: object, work: Path) -> objec
         train_data_dir=work / "data", output_dir=work / "run", cache_dir=work / "cache",
         resolution=BASES[options.base][0], train_batch_size=options.batch_size,
         max_train_steps=options.steps + 1 + PROFILED, mixed_precision=options.mixed_precision,
-        use_ema=not options.no_ema, compile=options.compile, validation_prompts=("moon",))
+        use_ema=not options.no_ema, gradient_accumulation_steps=processes(), validation_prompts=("moon",),
+        **{name: getattr(options, name) for name in SETTINGS})
     accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=not torch.cuda.is_available())
     rows = read_dataset(work / "data", progress=False)
     run = TrainingRun(config, accelerator, parts.build_parts(config, accelerator, rows), None, StopSignals())
@@ -304,6 +312,11 @@ def device() -> object:
     import torch
 
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def processes() -> int:
+    """How many processes torchrun started to do this together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def synchronise() -> None:

@@ -101,6 +101,16 @@ def test_muon_is_refused_where_it_cannot_train(other: tuple[str, str], capsys: p
     assert "must be adamw for a LoRA" in refused(capsys, "--optimizer", "muon", *other)
 
 
+@pytest.mark.parametrize(("flags", "words"), [
+    (("--compile_mode", "reduce-overhead"), "--compile_mode reduce-overhead: must be default without --compile"),
+    (("--compile_mode", "reduce-overhead", "--compile", "--gradient_accumulation_steps", "2"), "must be default"),
+    (("--half_weights", "--lora_rank", "4"), "--half_weights True: must be left out for a LoRA")])
+def test_what_makes_no_step_faster_is_refused(flags: tuple[str, ...], words: str,
+                                              capsys: pytest.CaptureFixture) -> None:
+    assert words in refused(capsys, *flags)
+    assert parse("--compile", "--compile_mode", "max-autotune", "--half_weights").compile_mode == "max-autotune"
+
+
 def test_dry_run_prints_the_settings_and_touches_nothing(tmp_path: Path) -> None:
     config = small_config(tmp_path / "none", tmp_path / "none", tmp_path / "run", dry_run=True)
     ended = run_main(config, tmp_path / "log")
@@ -110,7 +120,8 @@ def test_dry_run_prints_the_settings_and_touches_nothing(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("changes", "words"), [
-    ({"device": "cuda"}, "no CUDA GPU"), ({"mixed_precision": "fp16"}, "needs a CUDA GPU")])
+    ({"device": "cuda"}, "no CUDA GPU"), ({"mixed_precision": "fp16"}, "needs a CUDA GPU"),
+    ({"compress_gradients": "bf16"}, "needs a CUDA GPU")])
 def test_a_gpu_asked_for_and_not_there_is_said_at_once(changes: dict, words: str, tmp_path: Path) -> None:
     import torch
 

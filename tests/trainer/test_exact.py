@@ -23,6 +23,8 @@ VARIANTS = {
     "accumulation": {"train_batch_size": 2, "gradient_accumulation_steps": 2},
     "lora": {"lora_rank": 2},
     "muon": {"optimizer": "muon"},
+    "half weights": {"mixed_precision": "bf16", "half_weights": True, "train_batch_size": 2,
+                     "gradient_accumulation_steps": 2},
     "bf16, noise offset, constant rate": {"mixed_precision": "bf16", "noise_offset": 0.1, "lr_scheduler": "constant"},
 }
 

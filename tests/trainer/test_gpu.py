@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
+from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dataset.batches import Batch
@@ -20,7 +21,7 @@ from models.tiny import save_untrained
 from trainer.config import TrainConfig
 from trainer.losses import DiffusionTerm
 from trainer.run_folder import RunFolder
-from trainer.train_state import TrainState
+from trainer.train_state import PRECISIONS, TrainState
 from training_fixtures import batch_of, run_main, small_config
 
 CPU = torch.device("cpu")
@@ -40,7 +41,13 @@ def learner(bench: Path, accelerator: Accelerator | None = None,
     rng = torch.Generator().manual_seed(0)
     batch: Batch = batch_of(torch.randn(2, 4, 16, 16, generator=rng), torch.randn(2, 4, 16, 16, generator=rng),
                             torch.tensor([10, 700]), torch.randn(2, 77, 32, generator=rng))
-    return state, lambda: term(state.forward, batch).mean()
+
+    def loss() -> torch.Tensor:
+        precision = PRECISIONS[state.config.mixed_precision]
+        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            return term(state.forward, batch).mean()
+
+    return state, loss
 
 
 # --- several GPUs in one machine -------------------------------------------------------------------------------------
@@ -55,21 +62,45 @@ def test_no_generator_of_another_gpu_is_touched(bench: Path, tmp_path: Path, mon
     assert "available devices" not in ended.output
 
 
+@pytest.mark.parametrize(("precision", "hook"), [
+    ("no", None), ("fp16", default_hooks.fp16_compress_hook), ("bf16", default_hooks.bf16_compress_hook)])
+def test_gradients_are_shared_by_the_hook_of_their_precision(
+        precision: str, hook: object, bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch would refuse bf16 here; two processes on CPUs share in fp16 in test_processes.py."""
+    hooks: list[object] = []
+
+    class Shared(torch.nn.Module):
+        def __init__(self, module: torch.nn.Module, **_named: object) -> None:
+            super().__init__()
+
+        def register_comm_hook(self, state: object, hook: object) -> None:
+            hooks.append(hook)
+
+    monkeypatch.setattr(torch.nn.parallel, "DistributedDataParallel", Shared)
+    monkeypatch.setattr(Accelerator, "num_processes", 2)
+    learner(bench, compress_gradients=precision)
+    assert hooks == ([] if hook is None else [hook])
+
+
 # --- fp16 ------------------------------------------------------------------------------------------------------------
 
+@pytest.mark.parametrize("half_weights", [False, True])
 def test_an_update_whose_gradients_overflow_under_fp16_is_left_out_and_the_scale_lowered(
-        bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        half_weights: bool, bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     accelerator = Accelerator(cpu=True, mixed_precision="no")
     monkeypatch.setattr(accelerator.state, "_mixed_precision", "fp16")  # which it has on a GPU alone
     accelerator.native_amp = True
     accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, backoff_factor=2.0**-120)
-    state, loss = learner(bench, accelerator, lr_scheduler="constant", use_ema=False)
+    state, loss = learner(bench, accelerator, lr_scheduler="constant", use_ema=False, mixed_precision="fp16",
+                          half_weights=half_weights)
     kept = {name: weight.detach().clone() for name, weight in state.trained.items()}
-    accelerator.scaler.scale(100.0 * loss()).backward()
+    with state.accumulate(last=True):
+        accelerator.scaler.scale(100.0 * loss()).backward()
     assert not state.update(0).isfinite()
     assert all(torch.equal(weight, kept[name]) for name, weight in state.trained.items())
     assert accelerator.scaler.get_scale() == state.manifest()["grad_scaler"]["scale"] == 2.0**7
-    accelerator.scaler.scale(loss()).backward()
+    with state.accumulate(last=True):
+        accelerator.scaler.scale(loss()).backward()
     assert state.update(1).isfinite()
     assert not all(torch.equal(weight, kept[name]) for name, weight in state.trained.items())
 
@@ -101,12 +132,15 @@ class NoWaiting(TorchDispatchMode):
         return function(*arguments, **(named or {}))
 
 
-def test_nothing_in_a_step_waits_for_the_device(bench: Path) -> None:
-    state, loss = learner(bench)
-    loss().backward()
+@pytest.mark.parametrize("changes", [{}, {"mixed_precision": "bf16", "half_weights": True}])
+def test_nothing_in_a_step_waits_for_the_device(changes: dict, bench: Path) -> None:
+    state, loss = learner(bench, **changes)
+    with state.accumulate(last=True):
+        loss().backward()
     state.update(0)  # the optimizer makes its state
     with NoWaiting():
-        loss().backward()
+        with state.accumulate(last=True):
+            loss().backward()
         state.update(1)
 
 

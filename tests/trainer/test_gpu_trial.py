@@ -80,10 +80,11 @@ def measured(part: str, case: str, folder: Path, _left: float) -> dict[str, Any]
 
 
 def test_a_step_is_measured_beside_stock_and_beside_the_bf16_rate_and_profiled(tmp_path: Path) -> None:
-    assert speed(tmp_path, partial(measured, "speed"))
+    alone = [case for case in gpu_speed.cases() if case.processes == 1]
+    assert speed(tmp_path, partial(measured, "speed"), alone)
     content = json.loads((tmp_path / "speed.json").read_text())
     ours, stock = content["cases"]["small 4 ours"], content["cases"]["small 4 stock"]
-    for one in (ours, stock):
+    for one in (ours, stock, content["cases"]["small 4 ours half weights"]):
         assert one["images_per_s"] > 0 and 0 < one["fraction"] < 1 and one["peak_gb"] > 0
         assert one["step_ms"] == pytest.approx(4000 / one["images_per_s"])
         assert one["kernels"] > 100 and one["kernel_ms"] > 0
@@ -91,6 +92,30 @@ def test_a_step_is_measured_beside_stock_and_beside_the_bf16_rate_and_profiled(t
     line = (tmp_path / "speed.md").read_text().splitlines()[2]
     assert line.startswith(f"| small | 4 | ours | {ours['images_per_s']:.1f} | "
                            f"{ours['images_per_s'] / stock['images_per_s']:.2f} | ")
+
+
+@pytest.mark.slow
+def test_several_processes_are_measured_together(tmp_path: Path) -> None:
+    several = [case for case in gpu_speed.cases() if case.processes > 1]
+    assert speed(tmp_path, of=several)
+    (result,) = json.loads((tmp_path / "speed.json").read_text())["cases"].values()
+    assert result["step_ms"] == pytest.approx(8000 / result["images_per_s"]) and 0 < result["fraction"] < 1
+    assert "| ours, 2 processes, gradients in fp16 | " in (tmp_path / "speed.md").read_text()
+
+
+def test_every_lever_is_measured_on_a_gpu_and_compression_where_there_are_several(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    found = []
+    for gpus in (1, 8):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda number=gpus: number)
+        found.append([case.name for case in gpu_speed.cases()])
+        assert len(set(found[-1])) == len(found[-1])
+    alone, several = found
+    assert {"sd-nano 64 ours", "sd-nano 64 stock", "sd-nano 64 ours half weights",
+            "sd-nano 64 ours compiled reduce-overhead half weights"} <= set(alone)
+    assert set(several) - set(alone) == {"sd-nano 64 ours 8 processes",
+                                         "sd-nano 64 ours 8 processes gradients in bf16"}
 
 
 def test_every_preset_for_a_gpu_is_held_against_its_card() -> None:

@@ -59,7 +59,8 @@ def test_a_trained_weight_takes_22_bytes_and_a_frozen_one_2(nano: UNet2DConditio
 
     assert bytes_a_weight() == 22.0
     assert bytes_a_weight(use_ema=False) == 18.0
-    assert bytes_a_weight(mixed_precision="no") == 20.0
+    assert bytes_a_weight(mixed_precision="no") == bytes_a_weight(mixed_precision="no", half_weights=True) == 20.0
+    assert bytes_a_weight(half_weights=True) == 24.0
     assert 18.0 < bytes_a_weight(optimizer="muon") < 19.0
     assert 2.0 < bytes_a_weight(lora_rank=16) < 2.2
 
@@ -88,6 +89,16 @@ def test_what_does_not_fit_is_refused_with_flags_with_which_it_fits(
         other = replace(config, **{name: float(value) if name == "cache_budget" else int(value)
                                    for name, value in pairs})
         assert "too little" not in check_memory(other, nano, FAMILY, config.resolution // 8, 1, GPU)
+
+
+@pytest.mark.parametrize(("free_gib", "flags"), [
+    (20.5, "Add --no_half_weights --train_batch_size"),
+    (7.0, "Add --lora_rank 16 --no_half_weights.")])
+def test_what_the_cast_weights_take_is_given_up_first(free_gib: float, flags: str, gpu: Callable[[float], None],
+                                                      nano: UNet2DConditionModel) -> None:
+    gpu(free_gib)
+    config = replace(PRESETS["sd-nano"], mixed_precision="bf16", half_weights=True)
+    assert flags in next(memory.ways_out(config, nano, FAMILY, 16, 1, GPU, free_gib * GIB)) + "."
 
 
 def test_what_is_uncertain_is_said_and_tried(gpu: Callable[[float], None], nano: UNet2DConditionModel) -> None:

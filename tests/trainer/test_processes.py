@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from dataset.record_store import RecordStore
-from models.pipelines import module_hash
+from models.pipelines import load_pipeline, module_hash
 from trainer import disk_space, hub
 from trainer.config import TrainConfig
 from trainer.resume import _with_current_names
@@ -90,6 +90,34 @@ def test_gradients_lie_in_the_buckets_in_which_they_are_shared(batch: int, bench
         found = re.findall(r"(\d+) buckets of (.*)", ended.output)
         assert len(found) == 4
         assert all(int(count) <= 4 and size == "1.00" for count, size in found), found
+
+
+@pytest.mark.parametrize("precision", ["no", "fp16"])  # torch has bf16 between GPUs alone: test_gpu.py
+def test_gradients_are_shared_in_the_precision_that_is_asked_for(precision: str, bench: Path, tmp_path: Path) -> None:
+    """All of them, once an update. What is learned stays near, but is no longer the same to rounding."""
+    def watch(_rank: int) -> None:
+        all_reduce = torch.distributed.all_reduce
+
+        def telling(tensor: torch.Tensor, *arguments: object, **named: object) -> object:
+            print(f"shared {tensor.numel()} in {tensor.dtype}", flush=True)
+            return all_reduce(tensor, *arguments, **named)
+
+        torch.distributed.all_reduce = telling
+
+    size = {"train_batch_size": 2, "gradient_accumulation_steps": 4}
+    assert run_main(config_of(bench, tmp_path / "one", **size), tmp_path / "log").status == 0
+    config = config_of(bench, tmp_path / "two", compress_gradients=precision, **size)
+    weights = sum(weight.numel() for weight in load_pipeline(str(bench / "base")).unet.parameters())
+    for ended in run_processes([config, config], tmp_path / "logs", before=watch):
+        assert ended.status == 0, ended.output
+        shared = re.findall(r"shared (\d+) in torch\.float16", ended.output)
+        assert sum(map(int, shared)) == (0 if precision == "no" else 4 * weights), "DDP's own way is not seen"
+    if precision == "no":
+        assert_same_learning(tmp_path / "one", tmp_path / "two")
+        return
+    losses = [[line["loss"] for line in metrics(tmp_path / run)] for run in ("one", "two")]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-2)
+    assert losses[1] != pytest.approx(losses[0], rel=1e-6)
 
 
 def test_a_run_that_one_process_began_is_ended_by_two(bench: Path, tmp_path: Path) -> None:

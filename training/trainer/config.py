@@ -142,6 +142,15 @@ class TrainConfig:
     """Recompute activations in the backward pass: less memory, a third more time."""
     compile: bool = False
     """torch.compile the UNet: a minute or more at the start, faster steps after it; refused where gradients differ."""
+    compile_mode: Literal["default", "reduce-overhead", "max-autotune"] = "default"
+    """torch.compile's mode. The other two put the step into CUDA graphs, in whose memory gradients do not add up: for
+    one batch an update. max-autotune also tries several kernels, which takes minutes more."""
+    half_weights: bool = False
+    """Cast the weights to the precision of the arithmetic once an update, and not in every pass: the same results for 2
+    bytes a weight more. For a whole UNet on one GPU; in fp32 there is nothing to cast."""
+    compress_gradients: Literal["no", "fp16", "bf16"] = "no"
+    """Share gradients between processes in half the bytes: several no longer learn what one does to rounding. bf16 is
+    for GPUs alone and keeps the small gradients that fp16 loses."""
     deterministic: bool = False
     """On CUDA, use only deterministic algorithms: bit-exact runs on the same machine, somewhat slower."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -190,6 +199,11 @@ class TrainConfig:
                     f"left out under --timestep_bias_strategy {self.timestep_bias_strategy}; it is for range")
         require(self.optimizer != "muon" or (self.lora_rank is None and self.mixed_precision != "fp16"), "optimizer",
                 self.optimizer, "adamw for a LoRA (--lora_rank) and under --mixed_precision fp16")
+        require(self.compile_mode == "default" or (self.compile and self.gradient_accumulation_steps == 1),
+                "compile_mode", self.compile_mode,
+                "default without --compile and above --gradient_accumulation_steps 1")
+        require(not self.half_weights or self.lora_rank is None, "half_weights", self.half_weights,
+                "left out for a LoRA (--lora_rank), whose base is in half precision anyway")
         require(bool(self.validation_prompts), "validation_prompts", "without a value", "followed by prompts")
         require(all(prompt.strip() for prompt in self.validation_prompts), "validation_prompts",
                 list(self.validation_prompts), "prompts with words in them")

@@ -75,11 +75,12 @@ def estimate(config: TrainConfig, unet: UNet2DConditionModel, family: Family, la
     """What one of the processes will take, of a UNet as it is before training, on latents of `latent_side` squared.
 
     A trained weight takes 4 bytes, as much for its gradient, 4 for each moment, 4 for its average and, in half
-    precision, 2 for the copy that is computed with; under a LoRA a frozen one takes what it is computed in.
+    precision, 2 for the copy that is computed with, and 2 for its gradient where that copy is kept; under a LoRA a
+    frozen one takes what it is computed in.
     """
     half = config.mixed_precision != "no"
     computed_in = torch.float16.itemsize if half else torch.float32.itemsize
-    kept = 4 * (config.use_ema + 2) + (computed_in if half else 0)  # beside the moments
+    kept = 4 * (config.use_ema + 2) + (computed_in * (1 + config.half_weights) if half else 0)  # beside the moments
     trained, moments = trained_and_moments(config, unet, family)
     frozen = 0 if config.lora_rank is None else parameters_of(unet)
     sample = ACTIVATION_BYTES * latent_side**2 * unet.config.block_out_channels[0] * (1 if half else 2)
@@ -131,11 +132,13 @@ def ways_out(config: TrainConfig, unet: UNet2DConditionModel, family: Family, la
              device: torch.device, there: float) -> Iterator[str]:
     """Flags with which the run is expected to fit into `there` bytes, those first that change least of it."""
     smaller: list[dict[str, object]] = [{}]
+    if config.half_weights:
+        smaller.append({"half_weights": False})
     if device.type == "cuda" and config.cache_budget:
-        smaller.append({"cache_budget": 0.0})
+        smaller += [{**one, "cache_budget": 0.0} for one in smaller]
     smaller += [{**one, "gradient_checkpointing": True} for one in smaller if not config.gradient_checkpointing]
     if config.lora_rank is None:
-        smaller += [{**one, "optimizer": "adamw", "lora_rank": LORA_RANK} for one in smaller]
+        smaller += [{**one, "optimizer": "adamw", "lora_rank": LORA_RANK, "half_weights": False} for one in smaller]
     update = config.train_batch_size * config.gradient_accumulation_steps
     for changes in smaller:
         other = replace(config, **changes)
@@ -143,12 +146,17 @@ def ways_out(config: TrainConfig, unet: UNet2DConditionModel, family: Family, la
         fitting = [size for size in range(1, min(most, config.train_batch_size) + 1) if update % size == 0]
         if not fitting:
             continue
-        flags = [f"--{name}" if value is True else f"--{name} {value:g}" if isinstance(value, float | int)
-                 else f"--{name} {value}" for name, value in changes.items() if value != getattr(config, name)]
+        flags = [_flag(name, value) for name, value in changes.items() if value != getattr(config, name)]
         learns = "" if "lora_rank" in changes else ", which learns the same"
         if fitting[-1] < config.train_batch_size:
             flags.append(f"--train_batch_size {fitting[-1]} --gradient_accumulation_steps {update // fitting[-1]}")
         yield f"Add {' '.join(flags)}{learns}"
+
+
+def _flag(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no_{name}"
+    return f"--{name} {value:g}" if isinstance(value, float | int) else f"--{name} {value}"
 
 
 def _named(device: torch.device) -> str:

@@ -203,4 +203,5 @@ def check_compiled(train_state: TrainState, term: LossTerm, batches: Batches, st
         with accelerator.autocast():
             return term(network, batch).mean()
 
-    refuse_other_gradients(loss_of, train_state.unet, train_state.compiled, train_state.trained)
+    trained = {name: weight for name, weight in train_state.network.named_parameters() if weight.requires_grad}
+    refuse_other_gradients(loss_of, train_state.network, train_state.compiled, trained)

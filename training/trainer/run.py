@@ -47,6 +47,7 @@ def train(config: TrainConfig, stop: StopSignals) -> Path:
         return config.output_dir / "pipeline"
     folder = by_main_alone(accelerator, lambda: RunFolder(config.output_dir))
     try:
+        by_main_alone(accelerator, lambda: check_processes(config, accelerator.num_processes))
         by_main_alone(accelerator, lambda: trackers.check(config))
         by_main_alone(accelerator, lambda: hub.check(config))
         if folder is not None:
@@ -90,6 +91,8 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     on_cpu = choose_device(config.device).type == "cpu"
     if on_cpu and config.mixed_precision == "fp16":
         raise TrainingError("--mixed_precision fp16 needs a CUDA GPU; on a CPU use bf16 or no")
+    if on_cpu and config.compress_gradients == "bf16":  # torch refuses it
+        raise TrainingError("--compress_gradients bf16 needs a CUDA GPU; between CPUs use fp16 or no")
     torch.backends.cudnn.benchmark = not config.deterministic
     torch.use_deterministic_algorithms(config.deterministic)
     if config.deterministic:
@@ -98,6 +101,13 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         torch.set_float32_matmul_precision("high")
     return Accelerator(mixed_precision=config.mixed_precision, cpu=on_cpu, log_with=trackers.wanted_trackers(config),
                        kwargs_handlers=[InitProcessGroupKwargs(timeout=PROCESS_GROUP_TIMEOUT)])
+
+
+def check_processes(config: TrainConfig, processes: int) -> None:
+    """Raise TrainingError where several processes cannot train under these settings."""
+    if config.half_weights and processes > 1:
+        raise TrainingError(f"--half_weights is for one process, and these are {processes}: leave it out. "
+                            "--compress_gradients shares gradients in half precision.")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 
 import torch
 
@@ -11,11 +11,13 @@ from common import checkpoints
 from common.quiet import known_noise_off
 from models.families import Family
 from trainer.config import TrainConfig
+from trainer.half_weights import HalfWeights
 from trainer.learning_rate import learning_rate
 from trainer.optimizers import Optimizers
 
 with known_noise_off():
     from accelerate import Accelerator
+    from accelerate.utils import DDPCommunicationHookType, DistributedDataParallelKwargs
     from diffusers import UNet2DConditionModel
     from diffusers.training_utils import EMAModel, cast_training_params
 
@@ -27,7 +29,10 @@ class TrainState:
 
     def __init__(self, unet: UNet2DConditionModel, family: Family, config: TrainConfig,
                  accelerator: Accelerator) -> None:
-        """Prepare `unet` for training on the accelerator's device; trained weights are kept in fp32."""
+        """Prepare `unet` for training on the accelerator's device; trained weights are kept in fp32.
+
+        What computes is `network`: the UNet itself, or its copy in half precision.
+        """
         self.config, self.accelerator, self.unet = config, accelerator, unet
         unet.requires_grad_(config.lora_rank is None)
         if config.lora_rank is not None:
@@ -38,12 +43,18 @@ class TrainState:
         self.trained = {name: weight for name, weight in unet.named_parameters() if weight.requires_grad}
         self.optimizers = Optimizers(self.trained, family.is_matrix, config, accelerator)
         self.ema = EMAModel(self.trained.values(), decay=config.ema_decay) if config.use_ema else None
-        self.compiled = torch.compile(unet) if config.compile else None
+        self.half = HalfWeights(unet, PRECISIONS[config.mixed_precision]) if _casts_once(config) else None
+        self.network = unet if self.half is None else self.half.network
+        self.compiled = torch.compile(self.network, mode=config.compile_mode) if config.compile else None
         self.forward = self._wrapped()
 
-    def accumulate(self, last: bool) -> AbstractContextManager[None]:
+    @contextmanager
+    def accumulate(self, last: bool) -> Iterator[None]:
         """Around the passes of one accumulation step: processes share their gradients in the last one only."""
-        return nullcontext() if last or self.accelerator.num_processes == 1 else self.forward.no_sync()
+        with nullcontext() if last or self.accelerator.num_processes == 1 else self.forward.no_sync():
+            yield
+        if self.half is not None:
+            self.half.hand_over_gradients()
 
     def update(self, step: int) -> torch.Tensor:
         """Apply the accumulated gradients as update number `step`; returns the gradients' norm, on the device.
@@ -52,6 +63,8 @@ class TrainState:
         """
         norm = self.accelerator.clip_grad_norm_(self.trained.values(), self.config.max_grad_norm)
         self.optimizers.step(learning_rate(self.config, step), norm)
+        if self.half is not None:
+            self.half.renew()
         if self.ema is not None:
             self._average()
         return norm
@@ -109,6 +122,8 @@ class TrainState:
                 weight.copy_(weights[name])
                 if self.ema is not None:
                     self.ema.shadow_params[index].copy_(averages[name])
+        if self.half is not None:
+            self.half.renew()
         self.optimizers.load(moments)
         if self.ema is not None:
             self.ema.optimization_step = checkpoint.step
@@ -116,14 +131,21 @@ class TrainState:
             self.accelerator.scaler.load_state_dict(checkpoint.manifest["grad_scaler"])
 
     def _wrapped(self) -> torch.nn.Module:
-        """The UNet as the loop calls it: compiled where asked for, shared between processes."""
-        forward = self.unet if self.compiled is None else self.compiled
+        """The network as the loop calls it: compiled where asked for, shared between processes."""
+        forward = self.network if self.compiled is None else self.compiled
         if self.accelerator.num_processes > 1:
             on_gpu = self.accelerator.device.type == "cuda"
             forward = torch.nn.parallel.DistributedDataParallel(
                 forward, device_ids=[self.accelerator.device.index] if on_gpu else None,
                 gradient_as_bucket_view=True)  # or the buckets cost 4 bytes a weight more
+            compression = DDPCommunicationHookType(self.config.compress_gradients)
+            DistributedDataParallelKwargs(comm_hook=compression).register_comm_hook(forward)
         return forward
+
+
+def _casts_once(config: TrainConfig) -> bool:
+    """Whether the network computes with a kept copy of the weights."""
+    return config.half_weights and config.mixed_precision != "no"
 
 
 def _add_lora(unet: UNet2DConditionModel, targets: Sequence[str], config: TrainConfig) -> None:
