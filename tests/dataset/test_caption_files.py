@@ -95,7 +95,7 @@ def test_a_set_with_several_kinds_of_captions_is_asked_about_and_a_flag_decides(
     (folder / "metadata.csv").write_text('file_name,text\nmoon.png,a\n"big tree.jpg",b\n10_water/v1.5 water.PNG,c\n')
     (folder / "moon.caption").write_text("one alone")
     message = problem(folder)
-    assert "metadata.jsonl or metadata.csv and .txt files beside pictures and .caption files beside pictures" in message
+    assert "metadata.jsonl (or .csv, .parquet) and .txt files beside pictures and .caption files beside" in message
     assert "--captions_from metadata or --captions_from txt or --captions_from caption" in message
     assert captions(folder, captions_from="metadata")["moon.png"] == ("a",)
     assert captions(folder, captions_from="txt")["moon.png"] == ("a moon",)
@@ -125,4 +125,4 @@ def test_pictures_alone_and_parquet_files_are_told_what_is_missing(folder: Path)
         path.unlink()
     assert "no moon.txt or moon.caption beside a moon.png" in problem(folder)
     (folder / "train.parquet").write_bytes(b"PAR1")
-    assert "train.parquet is not read here" in problem(folder)
+    assert "train.parquet is not read. Pictures are read from files alone" in problem(folder)

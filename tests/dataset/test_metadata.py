@@ -6,13 +6,17 @@ import json
 import os
 import subprocess
 import sys
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pyarrow import parquet
 
 from common.paths import TRAINING_DIR
 from dataset.captioned_folder import DatasetError, read_dataset
@@ -155,6 +159,65 @@ def test_a_csv_is_utf8_with_or_without_a_mark_and_others_are_named(folder: Path)
     assert read_csv(folder, content.encode("utf-8-sig"))[0].captions == ("caf\u00e9",)
     assert "metadata.csv line 2: is not UTF-8. Save it as UTF-8" in problem(read_csv, folder, content.encode("cp1252"))
     assert "is UTF-16. Save it as UTF-8" in problem(read_csv, folder, content.encode("utf-16"))
+
+
+# --- parquet ---------------------------------------------------------------------------------------------------------
+
+def read_columns(folder: Path, columns: dict[str, Any]) -> list[Row]:
+    return read_arrow(folder, pyarrow.table(columns))
+
+
+def read_arrow(folder: Path, table: pyarrow.Table) -> list[Row]:
+    for path in folder.glob("metadata.*"):
+        path.unlink()
+    parquet.write_table(table, folder / "metadata.parquet")
+    return read_dataset(folder, progress=False)
+
+
+def test_a_parquet_file_is_read_as_json_lines_with_the_same_values_are(folder: Path) -> None:
+    columns = {"file_name": [*NAMES], "captions": [["moon", "month"], ["tree"]], "strokes": [4, None],
+               "components": [[{"element": "氵", "original": "水"}], None], "share": [0.5, None],
+               "is_new": [True, False]}
+    expected = read_lines(folder, *(json.dumps({name: values[row] for name, values in columns.items()})
+                                    for row in range(2)))
+    assert read_columns(folder, columns) == expected
+    assert expected[0].captions == ("moon", "month") and expected[0].strokes == 4
+
+
+def test_values_that_json_has_not_are_text_and_can_be_hashed(folder: Path) -> None:
+    rows = read_columns(folder, {"file_name": [*NAMES], "text": ["moon", "tree"], "day": [date(2026, 1, 2), None],
+                                 "strokes": [Decimal(4), Decimal(5)]})
+    assert rows[0].metadata == {"day": "2026-01-02", "strokes": "4"} and rows[0].strokes == 4
+    assert len(dataset_hash(rows)) == 64
+
+
+def test_what_is_wrong_with_a_parquet_file_is_said_with_its_row(folder: Path) -> None:
+    message = problem(read_columns, folder, {"file_name": ["a.png", "c.png"], "text": ["", "tree"], "strokes": [-1, 4]})
+    for text in ("metadata.parquet row 1: a.png has no caption in text", "metadata.parquet row 1: a.png has strokes -1",
+                 "metadata.parquet row 2: c.png cannot be read", "b.png: a picture without a row"):
+        assert text in message
+    assert "no column 'text'" in problem(read_columns, folder, {"file_name": [*NAMES], "caption": ["moon", "tree"]})
+    deep: Any = "deep"
+    for _ in range(MAX_DEPTH):
+        deep = [deep]
+    assert "metadata.parquet row 2: is nested too deep" in problem(
+        read_columns, folder, {"file_name": [*NAMES], "text": ["moon", "tree"], "deep": [None, deep]})
+
+
+def test_a_parquet_file_that_cannot_be_read_and_two_columns_of_one_name_are_said(folder: Path) -> None:
+    table = pyarrow.table([[*NAMES], ["moon", "tree"], ["moon", "tree"]], names=["file_name", "text", "text"])
+    assert "two columns are called text" in problem(read_arrow, folder, table)
+    for content in (b"", b"PAR1", (folder / "metadata.parquet").read_bytes()[:-20]):
+        (folder / "metadata.parquet").write_bytes(content)
+        with pytest.raises(DatasetError, match=r"metadata\.parquet: cannot be read as parquet \("):
+            read_dataset(folder, progress=False)
+    (folder / "metadata.parquet").unlink()
+
+
+@pytest.mark.parametrize("column", [[b"1", b"2"], [{"bytes": b"1", "path": "a.png"}, None], [[b"1"], []]])
+def test_pictures_within_a_parquet_file_are_refused_with_the_way_out(column: list, folder: Path) -> None:
+    message = problem(read_columns, folder, {"image": column, "text": ["moon", "tree"]})
+    assert "its column 'image' holds bytes" in message and '"Your own pictures" in training/README.md' in message
 
 
 # --- anything --------------------------------------------------------------------------------------------------------

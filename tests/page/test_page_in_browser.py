@@ -172,6 +172,8 @@ def test_the_page_fits_a_phone(visitor):
     visitor.press("Enter")
     wait_for_best(visitor, WORDS)
     assert visitor.evaluate("document.documentElement.scrollWidth") == 390
+    assert visitor.evaluate("document.querySelector('figure.best').getBoundingClientRect().width") > 340
+    visitor.wait_for("Math.abs(document.querySelector('#gallery').getBoundingClientRect().top) < 100")
     outside = ("[...document.querySelectorAll('button, input, a, img, p')].filter(one => one.offsetParent"
                " && one.getBoundingClientRect().right > 391).map(one => one.outerHTML.slice(0, 80))")
     assert visitor.evaluate(outside) == []

@@ -15,6 +15,7 @@ from common.errors import DivergenceError
 from common.files import sha256
 from common.stop_signals import Stopped, StopSignals
 from dataset.rows import Row
+from icon_fixtures import save_icons
 from models.tiny import new_unet, new_vae
 from trainer import autoencoder
 from trainer.autoencoder import VaeConfig, normalise_latents, reconstruction_errors
@@ -133,6 +134,14 @@ def test_the_command_refuses_a_crop_that_is_larger_than_a_glyph(capsys):
     with pytest.raises(SystemExit):
         train_vae.main(["--crop", "136"])
     assert "--crop 136: must be" in capsys.readouterr().err
+
+
+def test_the_command_learns_from_icons_with_their_names_beside_them(tmp_path, capsys):
+    icons = save_icons(tmp_path / "icons", inner=False)
+    assert train_vae.main(["--train_data_dir", str(icons), "--output_dir", str(tmp_path / "run"), "--steps", "2",
+                           "--batch_size", "2", "--crop", "32", "--line_art_measured", "0"]) == 0
+    assert f"autoencoder: {tmp_path / 'run' / 'vae'}" in capsys.readouterr().out
+    assert AutoencoderKL.from_pretrained(tmp_path / "run" / "vae").config.latent_channels == 4
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.3, 1.0])

@@ -1,12 +1,17 @@
-"""The four commands on the real sources, with a handful of kanji and steps."""
+"""The commands as a user gives them, with a handful of steps: on a few real kanji, and on icons that we draw."""
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
+
+import train_base
+from icon_fixtures import save_icons
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINER_FLAGS = ("--train_batch_size", "4", "--max_train_steps", "3", "--checkpointing_steps", "2",
@@ -68,3 +73,24 @@ def test_a_base_is_trained_from_nothing_and_is_itself_a_base(kanji, tmp_path):
     assert tuple(dict.fromkeys(json.loads(line)["phase"] for line in logged)) == phases
     run("training/generate.py", "moon", "--model", tmp_path / "base/tiny", "--output", tmp_path / "drawn", "--steps", 2)
     assert (tmp_path / "drawn/moon-0.png").exists()
+
+
+def test_icons_that_the_autoencoder_redraws_hollow_are_warned_of_trained_on_and_drawn(tmp_path, capsys):
+    icons, flags = save_icons(tmp_path / "icons"), (*TRAINER_FLAGS, "--validation_prompts", "small circle")
+    trained = run("training/train_text_to_image.py", "--preset", "tiny", "--train_data_dir", icons, "--output_dir",
+                  tmp_path / "run", "--cache_dir", tmp_path / "cache", *flags)
+    hollow, command = re.search(r"leaves (\d+)% of it hollow.*from scratch: python (.*) --output_dir NEW_FOLDER",
+                                trained.stderr).groups()
+    assert int(hollow) > 3
+    run("training/generate.py", "circle in square", "--model", tmp_path / "run", "--output", tmp_path / "drawn",
+        "--steps", 2)
+    assert Image.open(tmp_path / "drawn/circle-in-square-0.png").size == (128, 128)
+
+    words = [f"--words.{flag[2:]}" if flag.startswith("--") else flag for flag in flags]
+    script, *offered = shlex.split(command)
+    assert script == "training/train_base.py"
+    assert train_base.main([*offered, "--output_dir", str(tmp_path / "base"), "--vae.steps", "2", "--vae.batch_size",
+                            "4", "--vae.line_art_measured", "0", *words, "--words.lr_cooldown_steps", "1",
+                            "--words.cache_dir", str(tmp_path / "cache")]) == 0
+    assert "names no components" in capsys.readouterr().out
+    assert (tmp_path / "base/tiny/vae/diffusion_pytorch_model.safetensors").exists()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import shlex
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
+import PIL.Image
 import pytest
 
-from dataset.captioned_folder import read_dataset
+from dataset.captioned_folder import DatasetError, read_dataset
 from readme_fixtures import PAGES, ROOT, blocks, commands
 from trainer.presets import PRESETS, parse_train_config
 
@@ -83,3 +86,19 @@ def test_the_example_of_a_font_makes_a_set_that_can_be_trained_on(tmp_path: Path
     rows = read_dataset(tmp_path / "my_letters", progress=False)
     assert len(rows) == 62
     assert {"capital letter R", "small letter g", "seven"} <= {row.captions[0] for row in rows}
+
+
+def test_pictures_in_parquet_files_become_a_set_that_can_be_trained_on(tmp_path: Path) -> None:
+    from datasets import Dataset, Features, Image, Value
+
+    file = BytesIO()
+    PIL.Image.new("L", (8, 8)).save(file, "PNG")
+    (tmp_path / "data").mkdir()
+    Dataset.from_dict({"image": [{"bytes": file.getvalue(), "path": None}] * 2, "text": ["moon", "tree"]},
+                      Features(image=Image(), text=Value("string"))).to_parquet(tmp_path / "data/train-00000.parquet")
+    with pytest.raises(DatasetError, match="Your own pictures"):
+        read_dataset(tmp_path, progress=False)
+    script = next(block for _, block in blocks("training/README.md") if "load_dataset" in block)
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True,
+                   env={**os.environ, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"})
+    assert [row.captions for row in read_dataset(tmp_path / "my_set", progress=False)] == [("moon",), ("tree",)]

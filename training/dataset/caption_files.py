@@ -68,7 +68,7 @@ def _kinds(root: Path) -> list[str]:
 
 
 def _in_words(kind: str) -> str:
-    return "metadata.jsonl or metadata.csv" if kind == METADATA else f"{SUFFIXES[kind]} files beside pictures"
+    return "metadata.jsonl (or .csv, .parquet)" if kind == METADATA else f"{SUFFIXES[kind]} files beside pictures"
 
 
 def _captions(root: Path, name: str) -> tuple[Sequence[str], str | None]:

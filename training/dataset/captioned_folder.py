@@ -1,10 +1,10 @@
 """A folder of captioned pictures, read and checked whole before any model is loaded.
 
-The format is Hugging Face's imagefolder: pictures with a `metadata.jsonl` (or `.csv`) beside them that has a
-`file_name` column; or pictures with a text file beside each, see caption_files. Whatever is wrong with it is found here
-and listed at once. We read it ourselves rather than with `datasets.load_dataset`, which needs 7 s for 10,000 files,
-drops a picture without a row in silence, keeps duplicates, accepts empty captions and finds a broken picture only when
-it is read.
+The format is Hugging Face's imagefolder: pictures with a `metadata.jsonl` (or `.csv`, `.parquet`) beside them that has
+a `file_name` column; or pictures with a text file beside each, see caption_files. Whatever is wrong with it is found
+here and listed at once. We read it ourselves rather than with `datasets.load_dataset`, which needs 7 s for 10,000
+files, drops a picture without a row in silence, keeps duplicates, accepts empty captions and finds a broken picture
+only when it is read.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The metadata of a captioned folder, `metadata.jsonl` or `metadata.csv`, as entries; all that is wrong with a file.
+"""The metadata of a captioned folder, `metadata.jsonl`, `.csv` or `.parquet`, as entries, and what is wrong with them.
 
-Both are UTF-8, with or without a byte-order mark.
+The first two are UTF-8, with or without a byte-order mark.
 """
 
 from __future__ import annotations
@@ -12,29 +12,31 @@ from pathlib import Path
 from typing import Any
 
 from dataset.folder_files import without_byte_order_mark
+from dataset.parquet import WAY_OUT, read_table
 from dataset.rows import DatasetError
 
 Entries = list[tuple[str, dict[str, Any]]]  # an entry and, before it, which one it is, in words
+NAMES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 MAX_DEPTH = 20  # of lists and objects in one another
 SHOWN = 60  # characters of a line that cannot be read
 
 
 def metadata_file(root: Path) -> Path | None:
-    """metadata.jsonl or metadata.csv of a folder, the first where it has both; None without either."""
-    return next((path for path in (root / "metadata.jsonl", root / "metadata.csv") if path.is_file()), None)
+    """The first of NAMES that a folder has; None where it has none of them."""
+    return next((root / name for name in NAMES if (root / name).is_file()), None)
 
 
 def read_metadata(root: Path) -> tuple[Entries, list[str]]:
-    """The entries of metadata.jsonl or metadata.csv, and what could not be read. Raises DatasetError without either."""
+    """The entries of a folder's metadata file, and what could not be read. Raises DatasetError where it has none."""
     path = metadata_file(root)
     if path is None:
         parquet = next((file.name for file in sorted(root.rglob("*.parquet"))), None)
         if parquet is not None:
-            raise DatasetError(f"{root}: no metadata.jsonl (or metadata.csv), and {parquet} is not read here: save "
-                               "the pictures of parquet files in a folder, with their captions in a metadata.jsonl")
-        raise DatasetError(f"{root}: no metadata.jsonl (or metadata.csv), and no moon.txt or moon.caption beside a "
-                           'moon.png. The first holds one row a picture: {"file_name": "moon.png", "text": "moon"}')
-    return read_json_lines(path) if path.suffix == ".jsonl" else _read_csv(path)
+            raise DatasetError(f"{root}: no {', '.join(NAMES)}, and {parquet} is not read. {WAY_OUT}.")
+        raise DatasetError(f"{root}: no {', '.join(NAMES)}, and no moon.txt or moon.caption beside a moon.png. The "
+                           'first holds one row a picture: {"file_name": "moon.png", "text": "moon"}')
+    readers = {".jsonl": read_json_lines, ".csv": _read_csv, ".parquet": _read_parquet}
+    return readers[path.suffix](path)
 
 
 def read_json_lines(path: Path) -> tuple[Entries, list[str]]:
@@ -84,6 +86,13 @@ def _read_csv(path: Path) -> tuple[Entries, list[str]]:
     except csv.Error as error:
         problems.append(f"{path.name} line {reader.line_num}: is no CSV ({error})")
     return entries, problems
+
+
+def _read_parquet(path: Path) -> tuple[Entries, list[str]]:
+    entries = [(f"{path.name} row {number}", entry) for number, entry in enumerate(read_table(path), 1)]
+    problems = {where: problem for where, entry in entries if (problem := _unusable(entry))}
+    return ([(where, entry) for where, entry in entries if where not in problems],
+            [f"{where}: {problem}" for where, problem in problems.items()])
 
 
 def _bytes(path: Path) -> bytes:

@@ -26,7 +26,7 @@ EXAMPLES = ("wind turbine", "Full Moon", "submarine", "jazz", "black hole, camer
 CANDIDATES = 4  # at first
 SESSION_S = 6 * 3600  # after which a visit that nobody is at is forgotten
 MAX_SESSIONS, MAX_WAITING = 200, 32
-# On a narrow screen the gallery lies below; what is clicked is handed on as it is.
+# On a narrow screen the gallery lies below the plan, which stands by then; what is asked for is handed on as it is.
 SHOW_GALLERY = """(...fields) => {
   if (window.innerWidth < 700) document.getElementById("gallery").scrollIntoView({behavior: "smooth"});
   return fields;
@@ -111,10 +111,10 @@ class Page:
         chosen = [button.click(lambda words=words: words, None, self.words, **quiet)
                   for button, words in zip(self.examples, EXAMPLES, strict=True)]
         asked_for = gr.on([self.draw.click, self.words.submit, *(box.submit for box in boxes)], self.on_plan, inputs,
-                          plans, js=SHOW_GALLERY, **quiet)
-        for event in [asked_for, *(one.then(self.on_plan, inputs, plans, js=SHOW_GALLERY, **quiet) for one in chosen)]:
-            at_end = event.then(self.on_draw, inputs, drawn, api_visibility="private", concurrency_limit=1,
-                                concurrency_id="pen", show_progress_on=self.gallery)
+                          plans, **quiet)
+        for event in [asked_for, *(one.then(self.on_plan, inputs, plans, **quiet) for one in chosen)]:
+            at_end = event.then(self.on_draw, inputs, drawn, js=SHOW_GALLERY, api_visibility="private",
+                                concurrency_limit=1, concurrency_id="pen", show_progress_on=self.gallery)
             looked = at_end.then(self.on_look, self.visit, [self.found, self.notes], trigger_mode="multiple",
                                  concurrency_limit=1, concurrency_id="strokes", **quiet)
             looked.then(self.on_found, [self.visit, self.found], [self.visit, self.gallery], trigger_mode="multiple",

@@ -27,15 +27,15 @@ class TrainConfig:
     revision: str | None = None
     """Branch, tag or commit of the hub repository."""
     train_data_dir: Path = setting(Path("data/kanji"), may_differ=True, private=True)
-    """A folder of pictures with metadata.jsonl or with a .txt or .caption file beside each; its train/ is used where it
-    has one."""
+    """A folder of pictures with a metadata.jsonl (or .csv, .parquet) or with a .txt or .caption file beside each; its
+    train/ is used where it has one."""
     image_column: str = "file_name"
     """The metadata column that names the picture."""
     caption_column: str | None = None
     """The column with the caption, or with a list of captions; by default `captions`, else `text`."""
     captions_from: Literal["metadata", "txt", "caption"] | None = None
-    """Which captions of train_data_dir are meant, where it has several kinds: those of metadata.jsonl or metadata.csv,
-    or those in .txt or .caption files beside the pictures, a caption a line."""
+    """Which captions of train_data_dir are meant, where it has several kinds: those of metadata.jsonl (or .csv,
+    .parquet), or those in .txt or .caption files beside the pictures, a caption a line."""
     extra_data_dir: tuple[Path, ...] = setting((), may_differ=True, private=True)
     """Other imagefolders to mix in, such as self_training.py makes; their column `captions` or `text` is read."""
     held_out_prompts: Path | None = setting(None, may_differ=True, private=True)
