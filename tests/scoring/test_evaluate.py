@@ -95,9 +95,9 @@ def test_the_same_command_gives_the_same_report(kanji, base, tmp_path, judges, c
     for report in reports:
         del report["settings"]["output"]
     assert reports[0] == reports[1]
-    assert list(reports[0]["sets"]) == ["known", "heldout", "pairs", "wild", "budget", "plans", "wild_planned",
-                                        "heldout_planned", "known_planned"]
-    assert set(reports[0]["best_of"]["sets"]) == {"wild", "pairs", "wild_planned", "plans"}
+    assert list(reports[0]["sets"]) == ["known", "heldout", "pairs", "wild", "budget", "plans", "pairs_planned",
+                                        "wild_planned", "heldout_planned", "known_planned"]
+    assert set(reports[0]["best_of"]["sets"]) == {"wild", "pairs", "pairs_planned", "wild_planned", "plans"}
     assert "shuffled-prompt baseline" in capsys.readouterr().out
 
 
@@ -124,8 +124,8 @@ def test_a_set_for_which_a_small_dataset_has_no_prompt_is_left_out_and_that_is_s
     kanji = save_kanji_set(tmp_path / "kanji")
     (kanji / "heldout_pairs.jsonl").write_text("")
     assert evaluate_command.main(command(kanji, base, tmp_path / "report")) == 0
-    assert "pairs" not in json.loads((tmp_path / "report" / "report.json").read_text())["sets"]
-    said = "Left out, since this dataset gives no prompt for them: pairs."
+    assert not {"pairs", "pairs_planned"} & json.loads((tmp_path / "report" / "report.json").read_text())["sets"].keys()
+    said = "Left out, since this dataset gives no prompt for them: pairs, pairs_planned."
     assert said in capsys.readouterr().out and said in (tmp_path / "report" / "report.html").read_text()
 
 
@@ -349,6 +349,6 @@ def test_a_model_with_tokens_of_components_is_asked_for_the_pairs_in_these_too(k
     flags = ["--known", "0", "--heldout", "0", "--wild", "0", "--budget", "0", "--plans", "0", "--no_guess"]
     assert evaluate_command.main(command(kanji, tmp_path / "with tokens", tmp_path / "report", *flags)) == 0
     sets = json.loads((tmp_path / "report" / "report.json").read_text())["sets"]
-    assert list(sets) == ["pairs", "pairs_spelled"]
+    assert list(sets) == ["pairs", "pairs_spelled", "pairs_planned"]
     assert sets["pairs_spelled"]["plans"]["planned"]["value"] == 1.0
     assert sets["pairs_spelled"]["samples"] == sets["pairs"]["samples"] > 0

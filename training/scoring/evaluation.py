@@ -37,11 +37,11 @@ from scoring.report import (
     shown_settings,
 )
 
-BEST_OF_SETS = ("wild", "pairs", "pairs_spelled", "wild_planned", "plans")
+BEST_OF_SETS = ("wild", "pairs", "pairs_spelled", "pairs_planned", "wild_planned", "plans")
 GUESSED_SETS = ("wild", "wild_planned", "heldout", "heldout_planned", "plans")
 SEEDS = {  # images a prompt
-    "known": 2, "heldout": 1, "pairs": 2, "pairs_spelled": 2, "wild": 4, "budget": 1, "plans": 2, "wild_planned": 4,
-    "heldout_planned": 1, "known_planned": 1}
+    "known": 2, "heldout": 1, "pairs": 2, "pairs_spelled": 2, "pairs_planned": 2, "wild": 4, "budget": 1, "plans": 2,
+    "wild_planned": 4, "heldout_planned": 1, "known_planned": 1}
 
 
 class Sampler:
@@ -113,8 +113,11 @@ def score_best_of(sampler: Sampler, benchmark: Benchmark) -> BestOf:
         with tqdm(total=len(asked), desc=f"best of {config.best_of}, {name}", unit="image") as bar:
             samples = benchmark.read(sampler.sample(asked, bar))
         groups = [samples[start:start + config.best_of] for start in range(0, len(samples), config.best_of)]
+        best = [_best(group, benchmark.judge) for group in groups]
+        confirmed = [replace(sample, reading=sample.control) for sample in best if sample.control is not None]
         gains[name] = BestOfGain(score_shortly([group[0] for group in groups], config.seed),
-                                 score_shortly([_best(group, benchmark.judge) for group in groups], config.seed))
+                                 score_shortly(best, config.seed),
+                                 score_shortly(confirmed, config.seed) if confirmed else None)
     return BestOf(config.best_of, gains)
 
 
@@ -159,7 +162,7 @@ def _score_real(benchmark: Benchmark, seed: int) -> RealScore:
 
 def _score_set(name: str, samples: Sequence[ScoredSample], benchmark: Benchmark, seed: int) -> SetScore:
     figures, taxonomy = score_set(samples, benchmark.real, seed), benchmark.taxonomy
-    if name in ("pairs", "pairs_spelled"):
+    if name in ("pairs", "pairs_spelled", "pairs_planned"):
         figures = score_pairs(figures, samples, benchmark.uses, seed)
     if name in PLANNED_SETS:
         figures = replace(figures, plans=score_plans(samples, seed))

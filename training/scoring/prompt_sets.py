@@ -3,7 +3,7 @@
 known: meanings of training kanji; heldout: all meanings of kanji that were never trained on; pairs: two concepts that
 were never composed; wild: the modern world, which has no kanji; budget: known meanings with a number of strokes; plans:
 words that no model was trained on. pairs_spelled: the same pairs in components, for a model that has tokens of them, as
-a plan is handed over to it. In the planned sets, `plans` and three of the others once more, a planner turns the
+a plan is handed over to it. In the planned sets, `plans` and four of the others once more, a planner turns the
 words into components, and the model is given their names.
 """
 
@@ -28,7 +28,8 @@ from planner.planner import Planner
 
 SETS = ("known", "heldout", "pairs", "wild", "budget", "plans")  # each with a number of prompts in the settings
 # The same words as in another set, planned.
-PLANNED_AGAIN = {"wild_planned": "wild", "heldout_planned": "heldout", "known_planned": "known"}
+PLANNED_AGAIN = {"pairs_planned": "pairs", "wild_planned": "wild", "heldout_planned": "heldout",
+                 "known_planned": "known"}
 PLANNED_SETS = ("plans", "pairs_spelled", *PLANNED_AGAIN)
 
 

@@ -173,10 +173,11 @@ class ShortScore:
 
 @dataclass(frozen=True)
 class BestOfGain:
-    """A set's first images, and the judge's choices among n."""
+    """A set's first images, and the judge's choices among n; these as the control judge reads them, if there is one."""
 
     first: ShortScore
     best: ShortScore
+    best_by_control: ShortScore | None = None
 
 
 @dataclass(frozen=True)

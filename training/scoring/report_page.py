@@ -38,6 +38,8 @@ SETS = {  # name: what it is called, and what it is
     "pairs": ("Two concepts", "Pairs that were never composed in training. Homonyms of a component count as it."),
     "pairs_spelled": ("Two concepts, in components", "The same pairs, each handed over as a plan is: how well plans "
                       "are drawn."),
+    "pairs_planned": ("Two concepts, planned", "The same pairs as words, planned as generate.py does: which two "
+                      "components they name."),
     "heldout_planned": ("Held-out kanji, planned", "The same meanings, planned; no plan is that of a real kanji."),
     "heldout": ("Held-out kanji", "Meanings of kanji that were never trained on."),
     "known_planned": ("Known kanji, planned", "The same meanings as those of existing kanji, each asked for by its "
@@ -228,7 +230,8 @@ def best_of_table(report: Report) -> Table | None:
     if report.best_of is None:
         return None
     return _short_table([(f"{SETS[name][0]}: {label}", score) for name, gain in report.best_of.sets.items()
-                         for label, score in (("one sample", gain.first), (f"best of {report.best_of.n}", gain.best))])
+                         for label, score in (("one sample", gain.first), (f"best of {report.best_of.n}", gain.best),
+                                              ("the same, read by the control judge", gain.best_by_control)) if score])
 
 
 def composed_table(report: Report) -> Table | None:

@@ -11,6 +11,7 @@ SUBJECTS = {  # of the verdict, the most telling first: it has the first two tha
     "wild_planned": "names of the modern world, planned",
     "plans": "words that no model was trained on, planned",
     "wild": "names of the modern world",
+    "pairs_planned": "two concepts, planned",
     "pairs": "two concepts",
     "pairs_spelled": "two concepts, spelled in components",
     "heldout_planned": "meanings of held-out kanji, planned",
@@ -149,11 +150,14 @@ def _found(meaning: Meaning | None) -> tuple[str, str, str]:
 
 
 def _gain(gain: BestOfGain) -> str:
-    first, best = gain.first, gain.best
+    first, best, control = gain.first, gain.best, gain.best_by_control
     told = {"well-formed": "well_formed", "to the control judge": "control_well_formed",
+            "one right component found": "one_component", "all right ones": "all_components",
             "all planned components found": "planned_components"}
+    by_control = {name: f" ({percent(getattr(control, name))} by the control judge)" for name in told
+                  if control is not None and name.endswith(("component", "components"))}
     return ", ".join(f"{label} {percent(getattr(first, name))} -> {percent(getattr(best, name))}"
-                     for label, name in told.items() if getattr(first, name) is not None)
+                     f"{by_control.get(name, '')}" for label, name in told.items() if getattr(first, name) is not None)
 
 
 def _shown(name: str) -> str:
