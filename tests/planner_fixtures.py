@@ -25,7 +25,7 @@ def components() -> Components:
         names=tuple((MEANINGS[form], *OTHER_NAMES[form]) for form in MEANINGS),
         uses=(40, 30, 20, 10), slots=tuple(SLOTS[form] for form in MEANINGS),
         strokes=tuple(dict.fromkeys(SLOTS[form], STROKES[form]) for form in MEANINGS),
-        existing_pairs=frozenset("".join(sorted(pair)) for pair in EXISTING),
+        existing_pairs=frozenset("".join(sorted(pair)) for pair in EXISTING), alike_pairs=frozenset(),
         meanings={"mouth": "口", "two people": "仁"}, kanji={"口": ("口", 3), "仁": ("⿱二人", 4)})
 
 

@@ -81,7 +81,7 @@ def test_words_that_a_kanji_means_are_drawn_as_they_are_unless_it_is_to_be_new(p
     assert drawn.plan.source == "kanji" and drawn.prompt == "Mouth" and drawn.other_plans == ()
     new, = planned(planner, "Mouth", novel=True)
     assert new.plan.source == "network" and new.prompt != "Mouth"
-    assert all("".join(sorted(one.forms)) not in planner.components.existing_pairs
+    assert all("".join(sorted(one.forms)) not in planner.components.unplanned_pairs
                for one in (new.plan, *new.other_plans))
 
 

@@ -35,7 +35,7 @@ def test_names_have_two_components_of_the_planner_in_slots_that_go_together(plan
         first, second = row["components"]
         assert {first["form"], second["form"]} <= set(planner.components.forms)
         assert {first["slot"], second["slot"]} <= set(SLOTS)
-        assert not planner.components.exists(*(planner.components.index(one["form"]) for one in (first, second)))
+        assert "".join(sorted((first["form"], second["form"]))) not in planner.components.unplanned_pairs
 
 
 def test_names_are_kept_apart(rows: list[dict]) -> None:
@@ -86,7 +86,7 @@ def test_no_plan_is_the_pair_of_an_existing_kanji_and_further_plans_differ(plann
         plans = planner.plans(words, count=4)
         assert len({plan.forms for plan in plans}) == len(plans) == 4
         for plan in plans:
-            assert not planner.components.exists(*(planner.components.index(one.form) for one in plan.components))
+            assert "".join(sorted(plan.forms)) not in planner.components.unplanned_pairs
 
 
 def test_words_are_looked_up_by_their_other_names_and_in_the_plural(rows: list[dict]) -> None:
@@ -142,6 +142,12 @@ def test_what_the_network_would_plan_too_keeps_its_place_before_it(planner: Plan
     assert planner.plans("moon wind", count=4)[0].source == "given"
     words = [row for row in planner.names if row.isalpha()][:200]
     assert all(planner.plans(word, count=4)[0].source in ("kanji", "names") for word in words)
+
+
+def test_a_pair_that_is_only_called_like_an_existing_one_is_planned_for_words_that_name_it(planner: Planner) -> None:
+    assert "金鳥" in planner.named.alike_pairs and "金隹" in planner.named.existing_pairs
+    assert planner.plans("gold bird")[0].forms == {"金", "鳥"}
+    assert "鳥" not in planner.partners("gold bird", "金", 200)
 
 
 def test_two_that_are_an_existing_kanji_are_planned_otherwise(planner: Planner) -> None:

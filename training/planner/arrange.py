@@ -57,7 +57,7 @@ class PairTable:
             fit = torch.maximum(fit, torch.maximum(both, both.T))
         self.components, self.worth = components, fit_weight * fit - ALIKE_WEIGHT * (likeness - ALIKE).clamp_min(0.0)
         index = {form: number for number, form in enumerate(components.forms)}
-        for pair, penalty in [*penalties.items(), *((pair, math.inf) for pair in components.existing_pairs)]:
+        for pair, penalty in [*penalties.items(), *((pair, math.inf) for pair in components.unplanned_pairs)]:
             if pair[0] in index and pair[1] in index:
                 self.add((index[pair[0]], index[pair[1]]), -penalty)
         named: dict[str, list[int]] = {}

@@ -36,9 +36,9 @@ class Components:
     planned: how many of them, the first, new characters are planned with; the others are components of existing kanji
     and of words that name them, "water dragon". slots: for each form, how often real kanji have it in each slot;
     strokes: in each slot, 0 where unknown; existing_pairs: two meaning forms that make up an existing kanji, in code
-    point order; meanings: of real train kanji, each with the kanji that a reader would think of; kanji: these, each
-    with its meaning forms in their order, behind its layout where it is one of LAYOUTS, and its strokes, 0 where
-    unknown.
+    point order; alike_pairs: further ones, called or drawn like one of these; meanings: of real train kanji, each with
+    the kanji that a reader would think of; kanji: these, each with its meaning forms in their order, behind its layout
+    where it is one of LAYOUTS, and its strokes, 0 where unknown.
     """
 
     planned: int
@@ -48,6 +48,7 @@ class Components:
     slots: tuple[Mapping[str, int], ...]
     strokes: tuple[Mapping[str, int], ...]
     existing_pairs: frozenset[str]
+    alike_pairs: frozenset[str]
     meanings: Mapping[str, str]
     kanji: Mapping[str, tuple[str, int]]
 
@@ -70,6 +71,11 @@ class Components:
         """Whether the two make up an existing kanji, in whatever arrangement."""
         return "".join(sorted(self.forms[first] + self.forms[second])) in self.existing_pairs
 
+    @property
+    def unplanned_pairs(self) -> frozenset[str]:
+        """Pairs that the network never plans, in code point order: what exists, and what is called or drawn like it."""
+        return self.existing_pairs | self.alike_pairs
+
     def slot_probability(self, index: int, slot: str) -> float:
         """How likely a component is to stand in a slot, smoothed; 0 where no kanji has it there."""
         counts = self.slots[index]
@@ -79,7 +85,8 @@ class Components:
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""
-        content = {**asdict(self), "existing_pairs": sorted(self.existing_pairs)}
+        content = {**asdict(self), "existing_pairs": sorted(self.existing_pairs),
+                   "alike_pairs": sorted(self.alike_pairs)}
         write_text(path, json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n")
 
     @classmethod
@@ -89,8 +96,9 @@ class Components:
             stored = json.loads(path.read_text(encoding="utf8"))
             return cls(int(stored["planned"]), tuple(stored["forms"]), tuple(map(tuple, stored["names"])),
                        tuple(stored["uses"]), tuple(stored["slots"]), tuple(stored["strokes"]),
-                       frozenset(stored["existing_pairs"]), stored["meanings"], {kanji: (str(made_of), int(strokes))
-                           for kanji, (made_of, strokes) in stored["kanji"].items()})
+                       frozenset(stored["existing_pairs"]), frozenset(stored["alike_pairs"]), stored["meanings"],
+                       {kanji: (str(made_of), int(strokes))
+                        for kanji, (made_of, strokes) in stored["kanji"].items()})
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}: no table of components ({error!r})") from None
 
@@ -118,13 +126,14 @@ def collect_components(rows: Sequence[Row], held_out: Sequence[Row],
     strokes = component_strokes(rows)
     named_alike = {form: frozenset(other for other in planned if names[other][0] == names[form][0])
                    for form in planned}
+    existing = existing_pairs([*real, *held_out], {})
     meanings = kanji_of_meanings(real)
     kanji = {row.metadata["literal"]: (made_of(row, planned), row.strokes or 0) for row in meanings.values()}
     return Components(
         len(planned), tuple(forms), tuple(names[form] for form in forms), tuple(uses[form] for form in forms),
         tuple(dict(slots[form]) for form in forms),
         tuple({slot: strokes[form, slot] for slot in slots[form] if (form, slot) in strokes} for form in forms),
-        existing_pairs([*real, *held_out], named_alike),
+        existing, existing_pairs([*real, *held_out], named_alike) - existing,
         {meaning: row.metadata["literal"] for meaning, row in meanings.items()}, kanji)
 
 
