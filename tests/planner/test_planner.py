@@ -113,6 +113,11 @@ def test_words_name_components_too_that_no_new_character_would_have_by_itself(
     assert not plan.forms <= set(planner.components.forms)
 
 
+def test_a_king_is_what_is_drawn_as_one(planner: Planner) -> None:
+    assert planner.plans("fish king")[0].forms == {"魚", "玉"} and planner.plans("fish king")[0].source == "given"
+    assert planner.plans("fish beginning")[0].forms == {"魚", "元"}
+
+
 @pytest.mark.parametrize("words", ["wall sea", "rock music", "the cream of"])
 def test_words_name_no_component_that_no_reader_would_think_of(words: str, planner: Planner) -> None:
     assert planner.plans(words, novel=True)[0].source == "network"

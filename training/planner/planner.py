@@ -166,7 +166,7 @@ class Planner:
         kanji: "ice" is 冫, but "wall" is no 屏.
         """
         for name in looked_up(text):
-            index = self._index_by_name.get(name)
+            index = self._index_by_name.get(name, self._usual(name))
             if index is not None and (
                     index < self.named.planned or self._usual(name) == index
                     or (self.named.uses[index] >= MIN_USES and self.named.names[index][0].lower() == name)):
@@ -174,8 +174,12 @@ class Planner:
         return None
 
     def _usual(self, name: str) -> int | None:
-        """The index of the usual kanji of a meaning, lower case, where that is a component."""
-        return self.named.index(self.named.meanings.get(name, ""))
+        """The index of the usual kanji of a meaning, lower case, if it is a component or drawn as one: 王 is 玉."""
+        kanji = self.named.meanings.get(name, "")
+        index, (form, strokes) = self.named.index(kanji), self.named.kanji.get(kanji, ("", 0))
+        if index is None and (drawn := self.named.index(form)) is not None:
+            index = drawn if strokes in self.named.strokes[drawn].values() else None
+        return index
 
     def _of_pair(self, words: str, one: int, other: int) -> Plan:
         arrangement = best_arrangement(self.named, one, other)
