@@ -1,17 +1,21 @@
 #!/usr/bin/env bash
-# The one test command: makes the environment, then ruff and pytest on all cores. `--fast` leaves out the slow tests;
-# other arguments go to pytest.
+# The one test command: makes the environment, then ruff and pytest on all cores. `--fast` leaves out the slow tests,
+# `--large` adds those that need 17 GB of memory; other arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/environment.sh
 python=$(project_python)
 
-arguments=()
+chosen="not large" arguments=()
 for argument in "$@"; do
-  if [[ $argument == --fast ]]; then arguments+=(-m "not slow"); else arguments+=("$argument"); fi
+  case $argument in
+    --fast) chosen="not large and not slow" ;;
+    --large) chosen="" ;;
+    *) arguments+=("$argument") ;;
+  esac
 done
 
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}  # the models are tiny: threads would only wait for one another
 
 "$python" -m ruff check .
-"$python" -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder ${arguments[@]+"${arguments[@]}"}
+"$python" -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder -m "$chosen" ${arguments[@]+"${arguments[@]}"}

@@ -135,7 +135,7 @@ def test_where_no_set_has_a_prompt_that_is_said_before_anything_is_drawn(base, t
     monkeypatch.setattr(evaluation.Sampler, "sample", None)
     others = [flag for name in SETS if name != "pairs" for flag in (f"--{name}", "0")]
     assert evaluate_command.main([*command(kanji, base, tmp_path / "report"), *others]) == 1
-    assert "gives no prompt for what is to be scored (pairs)" in capsys.readouterr().err
+    assert "gives no prompt for what is to be scored (pairs, pairs_planned)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flags", [["--steps", "0"], ["--known", "-1"],

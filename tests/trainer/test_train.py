@@ -379,7 +379,7 @@ def test_a_lora_is_there_in_the_form_of_other_programs(bench: Path, lora_run: Pa
         assert torch.allclose(theirs.unet.eval()(*inputs).sample, ours.unet.eval()(*inputs).sample, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.large
 def test_a_base_of_sd_nanos_sizes_trains_and_is_sampled_from_on_a_cpu(bench: Path, tmp_path: Path) -> None:
     """Random weights of Stable Diffusion 2.1's sizes at 128 px; about 16 GB of memory and some minutes."""
     lines = Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").exists() else []
