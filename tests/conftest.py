@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ FLOORS = ("data_extraction", "common", "models", "dataset", "planner", "recognis
 
 
 # The files that take longest, the longest first: on several cores none is to be left alone with one at the end.
-LONGEST = ("test_end_to_end", "test_launch", "test_faults", "test_processes", "test_train", "test_exact",
+LONGEST = ("test_launch", "test_end_to_end", "test_exact", "test_processes", "test_faults", "test_component_captions",
+           "test_gpu_trial", "test_cluster", "test_train", "test_export", "test_evaluate", "test_page",
            "test_generate_fuzz", "test_any_settings", "test_finished", "test_ablation", "test_launch_flags")
 
 
@@ -28,6 +30,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return first.index(name) if name in first else len(first), FLOORS.index(item.path.parent.name)
 
     items.sort(key=place)
+
+
+@pytest.fixture
+def own_accelerator() -> Iterator[None]:
+    """For a test that trains in this process in another precision than others do: accelerate keeps one a process."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 
 from models.families import family_of
 from models.pipelines import load_pipeline
@@ -16,13 +14,7 @@ from trainer.config import TrainConfig
 from trainer.train_state import TrainState
 from training_fixtures import metrics, run_main, run_processes, same_tensors, small_config
 
-
-@pytest.fixture(autouse=True)
-def no_accelerator() -> Iterator[None]:
-    """Accelerate keeps one precision a process: neither an earlier test's nor this one's stays."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
+pytestmark = pytest.mark.usefixtures("own_accelerator")
 
 
 def config_of(bench: Path, output: Path, **changes) -> TrainConfig:

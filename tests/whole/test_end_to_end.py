@@ -75,6 +75,7 @@ def test_a_base_is_trained_from_nothing_and_is_itself_a_base(kanji, tmp_path):
     assert (tmp_path / "drawn/moon-0.png").exists()
 
 
+@pytest.mark.usefixtures("own_accelerator")
 def test_icons_that_the_autoencoder_redraws_hollow_are_warned_of_trained_on_and_drawn(tmp_path, capsys):
     icons, flags = save_icons(tmp_path / "icons"), (*TRAINER_FLAGS, "--validation_prompts", "small circle")
     trained = run("training/train_text_to_image.py", "--preset", "tiny", "--train_data_dir", icons, "--output_dir",
