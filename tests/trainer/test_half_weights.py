@@ -30,8 +30,8 @@ def trained(bench: Path, output: Path, **changes) -> Path:
 
 
 @pytest.mark.parametrize("changes", [
-    {}, {"train_batch_size": 2, "gradient_accumulation_steps": 2}, {"optimizer": "muon"},
-    {"gradient_checkpointing": True}], ids=["plain", "accumulated", "Muon", "recomputing"])
+    {}, {"train_batch_size": 2, "gradient_accumulation_steps": 2, "optimizer": "muon", "gradient_checkpointing": True}],
+    ids=["plain", "accumulated, Muon, recomputing"])
 def test_a_run_learns_what_it_does_without_them(changes: dict, bench: Path, tmp_path: Path) -> None:
     with_them = trained(bench, tmp_path / "with", **changes)
     without = trained(bench, tmp_path / "without", half_weights=False, **changes)
