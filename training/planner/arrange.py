@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -87,9 +87,7 @@ class PairTable:
     def ranked(self, scores: torch.Tensor) -> Iterator[Arrangement]:
         """The pairs that are to be planned for scores (N,), the best first, each arranged."""
         worth, pairs = self.best(scores[None])
-        for value, (one, other) in zip(worth[0].tolist(), pairs[0].tolist(), strict=True):
-            if value > -math.inf:
-                yield best_arrangement(self.components, one, other)
+        return self._arranged(worth[0], pairs[0].tolist())
 
     def ranked_of_halves(self, scores: torch.Tensor) -> Iterator[Arrangement]:
         """The pairs of which one is to fit one half of some words and the other the other, the best first.
@@ -98,10 +96,14 @@ class PairTable:
         """
         worth = (scores[:, 0, :, None] + scores[:, 1, None, :] + self.worth).amax(dim=0)
         worth = torch.maximum(worth, worth.T).masked_fill(torch.ones_like(worth).tril().bool(), -math.inf).flatten()
-        values, order = worth.topk(min(CANDIDATES * (CANDIDATES - 1) // 2, len(worth)))
-        for value, pair in zip(values.tolist(), order.tolist(), strict=True):
+        worth, order = worth.topk(min(CANDIDATES * (CANDIDATES - 1) // 2, len(worth)))
+        return self._arranged(worth, [divmod(place, scores.shape[-1]) for place in order.tolist()])
+
+    def _arranged(self, worth: torch.Tensor, pairs: Iterable[Sequence[int]]) -> Iterator[Arrangement]:
+        """The pairs that are to be planned, each arranged when it is asked for."""
+        for value, pair in zip(worth.tolist(), pairs, strict=True):
             if value > -math.inf:
-                yield best_arrangement(self.components, *divmod(pair, scores.shape[-1]))
+                yield best_arrangement(self.components, *pair)
 
 
 def plan_of(words: str, components: Components, arrangement: Arrangement, confidences: Sequence[float],

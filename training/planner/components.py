@@ -7,6 +7,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,11 @@ class Components:
 
     def index(self, form: str) -> int | None:
         """The index of a meaning form; None of one that is not known."""
-        return self.forms.index(form) if form in self.forms else None
+        return self._indices.get(form)
+
+    @cached_property
+    def _indices(self) -> dict[str, int]:
+        return {form: index for index, form in enumerate(self.forms)}
 
     def name(self, form: str) -> str:
         """What captions call a meaning form; "" of one that has no name."""

@@ -151,10 +151,9 @@ class Planner:
 
     def _of_components(self, words: str, text: str) -> list[Plan]:
         """The plans of words that name two components one after the other, maybe with JOINTS between."""
-        parts, found = text.lower().replace(",", " ").split(), {}
-        for end in range(1, len(parts)):
-            second = list(itertools.dropwhile(JOINTS.__contains__, parts[end:]))
-            both = self._thought_of(" ".join(parts[:end])), self._thought_of(" ".join(second))
+        found: dict[frozenset[int], Plan] = {}
+        for halves in _parted(_words_of(text.lower())):
+            both = tuple(map(self._thought_of, halves))
             if None not in both and both[0] != both[1] and not self._exists(both):
                 found.setdefault(frozenset(both), self._of_pair(words, *both))
         return list(found.values())
@@ -166,9 +165,10 @@ class Planner:
         kanji: "ice" is 冫, but "wall" is no 屏.
         """
         for name in looked_up(text):
-            index = self._index_by_name.get(name, self._usual(name))
+            usual = self._usual(name)
+            index = self._index_by_name.get(name, usual)
             if index is not None and (
-                    index < self.named.planned or self._usual(name) == index
+                    index < self.named.planned or index == usual
                     or (self.named.uses[index] >= MIN_USES and self.named.names[index][0].lower() == name)):
                 return index
         return None
@@ -247,9 +247,18 @@ class Planner:
 
 def _halves(text: str) -> list[tuple[str, str]]:
     """The ways to part a phrase in two, without what joins them: "full moon" is "full" and "moon"."""
-    words = [word for word in text.replace(",", " ").split() if word.lower() not in JOINTS]
-    return [] if len(words) > MAX_PARTED else [(" ".join(words[:end]), " ".join(words[end:]))
-                                               for end in range(1, len(words))]
+    words = [word for word in _words_of(text) if word.lower() not in JOINTS]
+    return [] if len(words) > MAX_PARTED else _parted(words)
+
+
+def _words_of(text: str) -> list[str]:
+    return text.replace(",", " ").split()
+
+
+def _parted(words: Sequence[str]) -> list[tuple[str, str]]:
+    """The ways to part words in two, without the JOINTS between the two."""
+    return [(" ".join(words[:end]), " ".join(itertools.dropwhile(JOINTS.__contains__, words[end:])))
+            for end in range(1, len(words))]
 
 
 def read_names(path: Path) -> dict[str, Plan]:
