@@ -26,12 +26,15 @@ from collections.abc import Sequence
 from common.command_line import parse, run
 from common.stop_signals import StopSignals
 from page.config import DemoConfig
-from page.serving import require_gradio, serve_until_stopped
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve the page until it is stopped; returns the exit status."""
     config = parse(DemoConfig, arguments, __doc__, program="demo.py")
+    from page.serving import (  # with what loads for seconds, once the flags are right
+        require_gradio,
+        serve_until_stopped,
+    )
 
     def work(_stop: StopSignals) -> None:
         require_gradio()

@@ -29,14 +29,14 @@ from collections.abc import Sequence
 from common.command_line import parse, run
 from common.stop_signals import StopSignals
 from scoring.config import EvaluateConfig
-from scoring.evaluation import evaluate
-from scoring.report_page import write_report
-from scoring.summary import summary
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Evaluate and report; returns the exit status."""
     config = parse(EvaluateConfig, arguments, __doc__, program="evaluate.py").resolved()
+    from scoring.evaluation import evaluate  # with libraries that load for seconds, once the flags are right
+    from scoring.report_page import write_report
+    from scoring.summary import summary
 
     def work(_stop: StopSignals) -> None:
         report, samples, plans = evaluate(config)

@@ -33,13 +33,13 @@ from collections.abc import Sequence
 
 from common.command_line import parse, run
 from common.stop_signals import StopSignals
-from generation.drawing import draw_to_folder
 from generation.settings import GenerateConfig
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw into a folder; returns the exit status."""
     config = parse(GenerateConfig, arguments, __doc__, program="generate.py")
+    from generation.drawing import draw_to_folder  # with libraries that load for seconds, once the flags are right
 
     def work(_stop: StopSignals) -> None:
         grid = draw_to_folder(config)

@@ -13,8 +13,8 @@ import torch
 import generate as generate_command
 from common.errors import UserError
 from dataset.captions import words_alone
-from generation import settings as settings_module
-from generation.sampling import sample, use_fast_sampler
+from generation import sampling
+from generation.sampling import draw, sample, use_fast_sampler
 from generation.settings import SamplingSettings
 from models.families import encode_prompts
 from models.pipelines import load_pipeline
@@ -30,7 +30,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory):
     return pipeline
 
 
-def draw(pipeline, prompts: list[str], seeds: list[int], **options) -> list[np.ndarray]:
+def pixels(pipeline, prompts: list[str], seeds: list[int], **options) -> list[np.ndarray]:
     encoded = encode_prompts(pipeline, [*prompts, ""], torch.device("cpu"))
     images = sample(pipeline, encoded[:-1], [encoded[-1:]], seeds, steps=5, resolution=32, **options)
     return [np.asarray(image, dtype=float) for image in images]
@@ -42,7 +42,7 @@ def test_guidance_is_in_its_fraction_of_the_steps_and_the_others_cost_half(
     seen = []
     watching = pipeline.unet.register_forward_pre_hook(lambda _module, given: seen.append(len(given[0])))
     try:
-        draw(pipeline, PROMPTS, [0, 1], guidance_scale=4.0, guided_fraction=guided_fraction)
+        pixels(pipeline, PROMPTS, [0, 1], guidance_scale=4.0, guided_fraction=guided_fraction)
     finally:
         watching.remove()
     assert seen == sizes
@@ -56,8 +56,8 @@ def test_the_negative_prompt_is_empty_and_the_words_without_their_strokes_in_tur
         lambda _module, _given, named: seen.append(named["encoder_hidden_states"]), with_kwargs=True)
     settings = SamplingSettings(steps=5, guidance_scale=4.0, guided_fraction=0.8)
     try:
-        [counted] = settings.draw(pipeline, prompts, [0, 1])
-        [images] = settings.draw(pipeline, prompts[1:], [1])
+        [counted] = draw(pipeline, settings, prompts, [0, 1])
+        [images] = draw(pipeline, settings, prompts[1:], [1])
     finally:
         watching.remove()
     turns = [torch.cat([encoded[[2, 2]], encoded[:2]]), torch.cat([encoded[[3, 2]], encoded[:2]])]
@@ -77,18 +77,18 @@ def test_the_words_of_a_prompt_that_names_strokes_are_told_from_the_number(promp
 
 def test_unguided_steps_follow_the_words(pipeline) -> None:
     """Of the doubled batch it is the half with the caption that is sampled from, not the empty one."""
-    with_words, = draw(pipeline, ["moon"], [0], guidance_scale=1.0)
-    hardly_guided, = draw(pipeline, ["moon"], [0], guidance_scale=1.0 + 1e-6, guided_fraction=0.2)
-    other_words, = draw(pipeline, [""], [0], guidance_scale=1.0)
+    with_words, = pixels(pipeline, ["moon"], [0], guidance_scale=1.0)
+    hardly_guided, = pixels(pipeline, ["moon"], [0], guidance_scale=1.0 + 1e-6, guided_fraction=0.2)
+    other_words, = pixels(pipeline, [""], [0], guidance_scale=1.0)
     assert np.abs(with_words - hardly_guided).max() <= 1.0  # grey levels
     assert np.abs(with_words - other_words).max() > 1.0
 
 
 def test_an_image_depends_on_its_own_seed_alone(pipeline) -> None:
     """The noise that each step adds is drawn from the image's generator too."""
-    moon, tree = draw(pipeline, PROMPTS, [3, 4], guidance_scale=4.0)
-    alone, = draw(pipeline, ["water tree"], [4], guidance_scale=4.0)
-    other, = draw(pipeline, ["water tree"], [3], guidance_scale=4.0)
+    moon, tree = pixels(pipeline, PROMPTS, [3, 4], guidance_scale=4.0)
+    alone, = pixels(pipeline, ["water tree"], [4], guidance_scale=4.0)
+    other, = pixels(pipeline, ["water tree"], [3], guidance_scale=4.0)
     assert np.abs(tree - alone).max() <= 1.0
     assert np.abs(tree - other).mean() > 1.0
     assert np.abs(moon - tree).mean() > 1.0
@@ -101,7 +101,7 @@ def test_more_steps_than_the_noise_schedule_has_are_refused(pipeline, monkeypatc
         pipeline.scheduler.config, timestep_spacing=spacing))
     for steps in (1001, 10**12):
         with pytest.raises(UserError, match=f"--steps {steps}: more than"):
-            next(SamplingSettings(steps=steps).draw(pipeline, ["moon"], [0]))
+            next(draw(pipeline, SamplingSettings(steps=steps), ["moon"], [0]))
 
 
 @pytest.mark.parametrize("part", ["unet", "vae.decoder"])
@@ -124,6 +124,6 @@ def test_all_that_draw_do_it_in_what_the_device_is_fast_in(pipeline, monkeypatch
         asked.append(device)
         yield
 
-    monkeypatch.setattr(settings_module, "autocast_on_gpu", arithmetic)
-    images = [image for batch in SamplingSettings(steps=2).draw(pipeline, PROMPTS, [1, 2]) for image in batch]
+    monkeypatch.setattr(sampling, "autocast_on_gpu", arithmetic)
+    images = [image for batch in draw(pipeline, SamplingSettings(steps=2), PROMPTS, [1, 2]) for image in batch]
     assert len(images) == 2 and asked == [torch.device("cpu")]

@@ -25,7 +25,8 @@ from models.pipelines import load_pipeline
 from planner.planner import Planner
 from planner_fixtures import save_small_planner
 from recogniser_fixtures import MEANINGS, glyph, reading, save_judge, save_kanji_set
-from scoring import benchmark, evaluation
+from scoring import benchmark, evaluation, report_page
+from scoring.config import SETS
 from scoring.figures import (
     RealKanji,
     ScoredSample,
@@ -38,7 +39,6 @@ from scoring.figures import (
 )
 from scoring.matching import counted
 from scoring.prompt_sets import (
-    SETS,
     Prompt,
     budget_prompts,
     heldout_prompts,
@@ -155,8 +155,8 @@ def test_a_command_of_the_page_makes_the_very_image_that_was_scored(kanji, base,
         scored.extend(sample for of_set in samples.values() for sample in of_set)
         return write_report(folder, report, samples, settings, plans)
 
-    write_report = evaluate_command.write_report
-    monkeypatch.setattr(evaluate_command, "write_report", keep)
+    write_report = report_page.write_report
+    monkeypatch.setattr(report_page, "write_report", keep)
     monkeypatch.chdir(base.parent)  # so that the model has a relative path, which the commands give as it is
     flags = ["--guidance_scale", "2", "--seed", "5"]
     assert evaluate_command.main(command(kanji, base.name, tmp_path / "report", *flags)) == 0

@@ -8,6 +8,7 @@ import numpy as np
 from accelerate import Accelerator
 
 from generation.request import noise_seed
+from generation.sampling import draw
 from generation.settings import SamplingSettings
 from models.pipelines import load_pipeline
 from trainer.sample_grid import SampleGrid
@@ -27,6 +28,6 @@ def test_the_grid_shows_what_generate_draws_with_seed_0(tmp_path: Path) -> None:
 
     settings = SamplingSettings(steps=4, guidance_scale=5.0)
     for seed in (0, 1):
-        batches = settings.draw(load_pipeline(base), PROMPTS, [noise_seed(seed, prompt) for prompt in PROMPTS])
+        batches = draw(load_pipeline(base), settings, PROMPTS, [noise_seed(seed, prompt) for prompt in PROMPTS])
         drawn = [np.asarray(image) for batch in batches for image in batch]
         assert [np.array_equal(one, other) for one, other in zip(shown, drawn, strict=True)] == 3 * [seed == 0]

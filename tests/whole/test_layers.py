@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,16 @@ def test_a_command_is_thin_and_imports_no_other_command(command: str) -> None:
     code = path.read_text(encoding="utf8")
     assert len(code.splitlines()) - len((ast.get_docstring(ast.parse(code)) or "").splitlines()) <= MAX_COMMAND_LINES
     assert 'if __name__ == "__main__":' in code
+
+
+@pytest.mark.parametrize("command", ["generate", "evaluate", "demo"])
+def test_a_wrong_flag_is_refused_before_the_libraries_load(command: str) -> None:
+    """They take seconds. -X importtime prints every module that is loaded."""
+    line = [sys.executable, "-X", "importtime", str(TRAINING / f"{command}.py"), "--no_such_flag", "1"]
+    ended = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
+    loaded = {entry.rsplit("|")[-1].strip() for entry in ended.stderr.splitlines() if entry.startswith("import time:")}
+    assert ended.returncode == 2 and "--no_such_flag" in ended.stderr
+    assert "tyro" in loaded and not loaded & {"torch", "diffusers", "transformers", "gradio"}
 
 
 def test_the_two_halves_share_files_and_no_code() -> None:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from common.quiet import known_noise_off
 from generation.check import found_fraction
 from generation.request import ImageRequest
+from generation.sampling import draw
 from generation.settings import SamplingSettings
 from models.component_tokens import component_tokens
 from recogniser.judge import Judge, Reading
@@ -40,8 +41,8 @@ def draw_candidates(pipeline: StableDiffusionPipeline, requests: Sequence[ImageR
     tokens = component_tokens(pipeline.tokenizer)
     requests = [replace(request, tokens=tokens) for request in requests]
     candidates = [request.candidate(number) for request in requests for number in range(best_of)]
-    batches = settings.draw(pipeline, [candidate.prompt for candidate in candidates],
-                            [candidate.noise_seed for candidate in candidates], on_step=on_step)
+    batches = draw(pipeline, settings, [candidate.prompt for candidate in candidates],
+                   [candidate.noise_seed for candidate in candidates], on_step=on_step)
     with tqdm(total=len(candidates), desc="drawing", unit="image") as bar:
         images = _counted(batches, bar)
         for request in requests:

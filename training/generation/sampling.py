@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 
 import torch
 from PIL import Image
 
+from common.device import autocast_on_gpu
 from common.errors import UserError
 from common.quiet import known_noise_off
+from dataset.captions import words_alone
 from generation.guidance import GUIDED_FRACTION
+from generation.settings import SamplingSettings
+from models.families import encode_prompts
 
 with known_noise_off():
     from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
@@ -40,6 +46,32 @@ def check_steps(pipeline: StableDiffusionPipeline, steps: int) -> None:
         if len(set(pipeline.scheduler.timesteps.tolist())) == steps:
             return
     raise UserError(f"--steps {steps}: more than this model's noise schedule has, of {most}; ask for fewer")
+
+
+def draw(pipeline: StableDiffusionPipeline, settings: SamplingSettings, prompts: Sequence[str],
+         noise_seeds: Sequence[int], arithmetic: Callable[[], AbstractContextManager[object]] | None = None,
+         on_step: Callable[[], None] = lambda: None) -> Iterator[list[Image.Image]]:
+    """Draw one image for each prompt under these settings, of the model's own size, in batches; see sample.
+
+    The negative prompt is the empty one and, where a prompt names a number of strokes, in every other step its words
+    alone, so that the number is heeded too. `arithmetic` is around each batch's sampling, by default bf16 on a GPU;
+    `on_step` is called after each of its steps. Raises UserError for more steps than the model's noise schedule has,
+    and where an image is not finite.
+    """
+    arithmetic = arithmetic or partial(autocast_on_gpu, pipeline.device)
+    use_fast_sampler(pipeline)
+    check_steps(pipeline, settings.steps)
+    empty, size = encode_prompts(pipeline, [""], pipeline.device), pipeline.unet.config.sample_size
+    for start in range(0, len(prompts), batch_size_for(size)):
+        batch = slice(start, start + batch_size_for(size))
+        alone = [words_alone(prompt) for prompt in prompts[batch]]
+        with arithmetic():
+            prompt_embeds = encode_prompts(pipeline, prompts[batch], pipeline.device)
+            negatives = [empty] + ([encode_prompts(pipeline, alone, pipeline.device)] if any(alone) else [])
+            images = sample(pipeline, prompt_embeds, negatives, noise_seeds[batch], settings.steps,
+                            settings.guidance_scale, size * pipeline.vae_scale_factor, on_step,
+                            settings.guided_fraction)
+        yield images
 
 
 @torch.no_grad()

@@ -1,32 +1,16 @@
-"""Which model draws, and how: the settings that all commands that draw share."""
+"""Which model draws, and how: the settings that all commands that draw share. They load no model's libraries."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from PIL import Image
 
-from common.device import autocast_on_gpu
-from common.quiet import known_noise_off
 from common.settings import check_ranges, setting
-from dataset.captions import words_alone
 from generation.guidance import GUIDANCE_SCALE, GUIDED_FRACTION
-from generation.sampling import (
-    batch_size_for,
-    check_steps,
-    sample,
-    use_fast_sampler,
-)
-from models.families import encode_prompts
-
-with known_noise_off():
-    from diffusers import StableDiffusionPipeline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,31 +35,6 @@ class SamplingSettings:
     def __post_init__(self) -> None:
         """Refuse values outside their ranges. Raises ValueError naming the flag."""
         check_ranges(self)
-
-    def draw(self, pipeline: StableDiffusionPipeline, prompts: Sequence[str], noise_seeds: Sequence[int],
-             arithmetic: Callable[[], AbstractContextManager[object]] | None = None,
-             on_step: Callable[[], None] = lambda: None) -> Iterator[list[Image.Image]]:
-        """Draw one image for each prompt under these settings, of the model's own size, in batches; see sampling.
-
-        The negative prompt is the empty one and, where a prompt names a number of strokes, in every other step its
-        words alone, so that the number is heeded too. `arithmetic` is around each batch's sampling, by default bf16 on
-        a GPU; `on_step` is called after each of its steps. Raises UserError for more steps than the model's noise
-        schedule has, and where an image is not finite.
-        """
-        arithmetic = arithmetic or partial(autocast_on_gpu, pipeline.device)
-        use_fast_sampler(pipeline)
-        check_steps(pipeline, self.steps)
-        empty, size = encode_prompts(pipeline, [""], pipeline.device), pipeline.unet.config.sample_size
-        for start in range(0, len(prompts), batch_size_for(size)):
-            batch = slice(start, start + batch_size_for(size))
-            alone = [words_alone(prompt) for prompt in prompts[batch]]
-            with arithmetic():
-                prompt_embeds = encode_prompts(pipeline, prompts[batch], pipeline.device)
-                negatives = [empty] + ([encode_prompts(pipeline, alone, pipeline.device)] if any(alone) else [])
-                images = sample(pipeline, prompt_embeds, negatives, noise_seeds[batch], self.steps,
-                                self.guidance_scale, size * pipeline.vae_scale_factor, on_step,
-                                self.guided_fraction)
-            yield images
 
 
 @dataclass(frozen=True, kw_only=True)

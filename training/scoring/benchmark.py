@@ -19,13 +19,10 @@ from planner.planner import PLANNER_WEIGHTS, Planner, PlannerError
 from planner.wordnet import WordNet, WordNetError, find_wordnet
 from recogniser.judge import CONTROL, JUDGE, Judge
 from scoring.composed import read_composed
-from scoring.config import EvaluateConfig
+from scoring.config import PLANNED_AGAIN, PLANNED_SETS, SETS, EvaluateConfig
 from scoring.figures import RealKanji, ScoredSample, ink_balance
 from scoring.guessing import Taxonomy
 from scoring.prompt_sets import (
-    PLANNED_AGAIN,
-    PLANNED_SETS,
-    SETS,
     Prompt,
     budget_prompts,
     heldout_prompts,

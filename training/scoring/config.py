@@ -8,8 +8,12 @@ from typing import Literal
 
 from common.settings import setting
 from generation.settings import SamplingSettings
-from scoring.prompt_sets import PLANNED_SETS, SETS
 
+SETS = ("known", "heldout", "pairs", "wild", "budget", "plans")  # each with a number of prompts in the settings
+# The same words as in another set, planned.
+PLANNED_AGAIN = {"pairs_planned": "pairs", "wild_planned": "wild", "heldout_planned": "heldout",
+                 "known_planned": "known"}
+PLANNED_SETS = ("plans", "pairs_spelled", *PLANNED_AGAIN)
 QUICK_PROMPTS = 24
 
 

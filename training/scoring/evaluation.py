@@ -14,17 +14,18 @@ from common.device import choose_device
 from common.paths import shown_name
 from common.statistics import proportion
 from generation.best_of import Candidate, best_candidate
+from generation.sampling import draw
 from models.component_tokens import component_tokens
 from models.pipelines import load_model, module_hash
 from planner.plan import Plan
 from recogniser.judge import Judge
 from scoring.benchmark import Benchmark, prepare
 from scoring.composed import COMPOSED_SETS
-from scoring.config import EvaluateConfig
+from scoring.config import PLANNED_SETS, EvaluateConfig
 from scoring.figures import ScoredSample, score_pairs, score_real, score_set
 from scoring.guessing import guessed, guessed_words, real_prompts
 from scoring.plan_figures import score_plans, score_shortly
-from scoring.prompt_sets import PLANNED_SETS, Prompt
+from scoring.prompt_sets import Prompt
 from scoring.report import (
     BestOf,
     BestOfGain,
@@ -59,8 +60,8 @@ class Sampler:
         """An image of each prompt with its seed, the one that generate.py makes of that prompt, plan and seed."""
         images, tokens = [], component_tokens(self.pipeline.tokenizer)
         requests = [replace(prompt.request(seed), tokens=tokens) for prompt, seed in asked]
-        for batch in self.config.draw(self.pipeline, [request.prompt for request in requests],
-                                      [request.noise_seed for request in requests]):
+        for batch in draw(self.pipeline, self.config, [request.prompt for request in requests],
+                          [request.noise_seed for request in requests]):
             images += batch
             bar.update(len(batch))
         return [(prompt, seed, image) for (prompt, seed), image in zip(asked, images, strict=True)]

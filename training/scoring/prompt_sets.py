@@ -26,12 +26,6 @@ from planner.exclusions import PLANS, WILD, read_fitting, read_prompts
 from planner.plan import Plan
 from planner.planner import Planner
 
-SETS = ("known", "heldout", "pairs", "wild", "budget", "plans")  # each with a number of prompts in the settings
-# The same words as in another set, planned.
-PLANNED_AGAIN = {"pairs_planned": "pairs", "wild_planned": "wild", "heldout_planned": "heldout",
-                 "known_planned": "known"}
-PLANNED_SETS = ("plans", "pairs_spelled", *PLANNED_AGAIN)
-
 
 @dataclass(frozen=True)
 class Prompt:

@@ -18,6 +18,7 @@ from common.quiet import known_noise_off
 from common.stop_signals import StopSignals
 from dataset.captioned_folder import read_dataset
 from generation.output import model_provenance, redraw_command
+from generation.sampling import draw
 from models.pipelines import load_model
 from recogniser.judge import Judge
 from scoring.self_training_folder import LOG, begin, finish, read_finished, unfinished
@@ -82,8 +83,8 @@ def _draw(pipeline: StableDiffusionPipeline, reward_model: Judge, requests: Sequ
     """Draw the requests from number `done` on; for each batch a line of the log a request. Images are saved first."""
     waiting = enumerate(requests[done:], done)
     asked = [request.image for request in requests[done:]]
-    for images in config.draw(pipeline, [image.prompt for image in asked], [image.noise_seed for image in asked],
-                              lambda: autocast(pipeline.device)):
+    for images in draw(pipeline, config, [image.prompt for image in asked], [image.noise_seed for image in asked],
+                       lambda: autocast(pipeline.device)):
         batch = list(itertools.islice(waiting, len(images)))
         readings = reward_model.read(images, [request.prompt.text for _, request in batch])
         lines = []
