@@ -56,9 +56,9 @@ PHASES = {
     # Words: what kanji mean, how they are built. Muon, at a higher rate than fine-tuning's; noisy timesteps, where the
     # caption decides.
     "words": Phase({
-        "optimizer": "muon", "learning_rate": 5e-4, "max_train_steps": 26_000, "train_batch_size": 64,
-        "lr_warmup_steps": 200, "lr_cooldown_steps": 3_000, "component_caption_fraction": 0.3,
-        "checkpointing_steps": 500, "validation_steps": 2_000}),
+        "optimizer": "muon", "learning_rate": 1e-3, "max_train_steps": 8_000, "train_batch_size": 96,
+        "lr_warmup_steps": 100, "lr_cooldown_steps": 1_500, "composed_fraction": 0.6,
+        "component_caption_fraction": 0.5, "checkpointing_steps": 250, "validation_steps": 1_000}),
     # Components: many pairs of them, and the timesteps in which they are lost.
     "components": Phase({
         "optimizer": "muon", "learning_rate": 5e-4, "max_train_steps": 3_400, "train_batch_size": 96,
