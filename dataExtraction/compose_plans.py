@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from arrangements import ARRANGEMENTS, Arrangement, arrangement_of
@@ -82,12 +82,8 @@ class PlanComposer:
         firsts, seconds = self._shapes[arrangement.name]
         if first.form not in firsts or second.form not in seconds:
             return NOT_IN_SLOT
-        shapes = itertools.product(firsts[first.form], seconds[second.form])
         reason = NO_FIT
-        for a, b in sorted(shapes, key=lambda pair: _use(pair[0]) * _use(pair[1]), reverse=True):
-            components = best_fit(arrangement, a, b)
-            if components is None:
-                continue
+        for components in _fitting(arrangement, firsts[first.form], seconds[second.form]):
             strokes = components[0].strokes + components[1].strokes
             if self._composer.existing_glyphs.has(strokes):
                 return LOOKS_LIKE_ONE
@@ -95,6 +91,17 @@ class PlanComposer:
                 return components
             reason = TOO_MANY_STROKES
         return reason
+
+    def forms(self, arrangement: Arrangement) -> tuple[Collection[str], Collection[str]]:
+        """The meaning forms that stand in the first slot of an arrangement, and in its second."""
+        firsts, seconds = self._shapes[arrangement.name]
+        return firsts.keys(), seconds.keys()
+
+    def fits(self, arrangement: Arrangement, first: str, second: str) -> bool:
+        """Whether two of `forms` fit each other there in some shapes, be it a new character or not."""
+        firsts, seconds = self._shapes[arrangement.name]
+        return any(len(a.strokes) + len(b.strokes) <= MAX_STROKES
+                   for a, b in _fitting(arrangement, firsts[first], seconds[second]))
 
     def held_out_reason(self, plan: Plan) -> str | None:
         """Why the components of a plan may not be trained on together, or None where they may."""
@@ -144,6 +151,16 @@ def _by_form(pool: Pool) -> dict[str, list[list[PlacedComponent]]]:
     for (_, form), uses in sorted(pool.items()):
         shapes[form].append(uses)
     return shapes
+
+
+def _fitting(
+    arrangement: Arrangement, firsts: list[list[PlacedComponent]], seconds: list[list[PlacedComponent]]
+) -> Iterator[tuple[PlacedComponent, PlacedComponent]]:
+    """Two components, given in all their shapes, as they fit each other: in their commonest shapes first."""
+    shapes = itertools.product(firsts, seconds)
+    for a, b in sorted(shapes, key=lambda pair: _use(pair[0]) * _use(pair[1]), reverse=True):
+        if components := best_fit(arrangement, a, b):
+            yield components
 
 
 def _use(uses: list[PlacedComponent]) -> int:

@@ -75,6 +75,13 @@ def read_plan_contents(
     return contents
 
 
+def read_composer(kanjidic_file: Path, kanjivg_files: list[tuple[str, bytes]], options: Options) -> Composer:
+    """Read both sources for their components alone. Raises UserError as read_contents does."""
+    kanji, glyphs, _ = _read_sources(kanjidic_file, kanjivg_files, options, None)
+    usable, _ = usable_kanji(kanji, glyphs, options.limit)
+    return Composer(glyphs, kanji, usable, options.language)
+
+
 def _read_sources(
     kanjidic_file: Path, kanjivg_files: list[tuple[str, bytes]], options: Options, plans: PlanFile | None
 ) -> tuple[dict[str, Kanji], dict[str, Glyph], dict[str, str]]:

@@ -4,6 +4,7 @@
     python dataExtraction/main.py --preview sheet.png      # only a contact sheet, to look at
     python dataExtraction/main.py --size 512 --output data/kanji-512
     python dataExtraction/main.py --names                  # with characters for the words of names.jsonl too
+    python dataExtraction/main.py --fits data/fits.jsonl   # only which components fit which, for train_planner.py
     python dataExtraction/main.py --plans plans.jsonl --output data/plans    # what a file of plans asks for, alone
 
 It writes, into --output: README.md (the card, which explains the columns), manifest.json, train/ and test/ (each PNGs
@@ -53,6 +54,13 @@ def main(options: Options) -> None:
 
     if options.preview is not None:
         preview(kanjidic_file, kanjivg_files, options, plans)
+        return
+    if options.fits is not None:
+        from contents import read_composer
+        from fits import write_fits
+
+        count = write_fits(options.fits, read_composer(kanjidic_file, kanjivg_files, options))
+        print(f"{options.fits}: {count:,} pairs of components fit")
         return
     decided = options.manifest_options(plans.sha256 if plans else None)
     fingerprint = imagefolder.fingerprint(decided, [kanjidic.manifest_entry(), kanjivg.manifest_entry()])

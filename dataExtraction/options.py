@@ -11,6 +11,7 @@ from errors import UserError
 from kanjidic import Language
 
 _PLANS_ALONE = "given without --names, --preview and --limit"
+_FITS_ALONE = "given without --names, --plans and --preview"
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Options:
     """only so many kanji, the most used first, 1 or more; for tests and quick trials"""
     preview: Path | None = None
     """draw a contact sheet here and make no dataset"""
+    fits: Path | None = None
+    """say here which components fit which, and make no dataset: what training/train_planner.py asks for"""
     force: bool = False
     """make the dataset anew, in place of one that was made with other settings"""
     verify: bool = False
@@ -71,6 +74,7 @@ class Options:
             ("limit", self.limit is None or self.limit >= 1, "1 or more"),
             ("output", bool(self.output.resolve().name), "a folder that can be made"),
             ("plans", not (self.plans and (self.names or self.preview or self.limit)), _PLANS_ALONE),
+            ("fits", not (self.fits and (self.names or self.plans or self.preview)), _FITS_ALONE),
             ("plans", not (self.plans and self.output == Options.output), "given with an --output of its own"),
         ):
             if not fits:

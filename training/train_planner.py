@@ -1,5 +1,6 @@
 """Train the planner: from English words to the components of a new character.
 
+    python dataExtraction/main.py --fits data/fits.jsonl
     python training/train_planner.py --train_data_dir data/kanji --output_dir runs/planner     # 20 minutes on one core
 
 It learns from the meanings and components of real train kanji and from WordNet's nouns (Debian's package wordnet-base,

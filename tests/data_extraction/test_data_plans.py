@@ -132,6 +132,29 @@ def test_a_second_run_does_nothing_and_other_plans_are_refused_until_forced(make
     assert data_fixtures.tree(folder) == whole
 
 
+def test_which_components_fit_which_is_said_without_a_dataset(make, dataset_without_names, tmp_path):
+    assert not make(fits=tmp_path / "fits.jsonl").exists()
+    lines = table(tmp_path / "fits.jsonl")
+    fits = {(*line["slots"], line["first"]): line["second"] for line in lines}
+    listed = {form for line in lines for form in (line["first"], *line["second"])}
+    composed = [row["components"] for row in rows(dataset_without_names) if row["kind"] == "composed"]
+    held_out = [pair["components"] for pair in table(dataset_without_names / "heldout_pairs.jsonl")]
+    for pairs in (composed, held_out):  # which of them are held out it does not tell
+        known = [pair for pair in pairs if {one["original"] for one in pair} <= listed]
+        assert len(known) > 20
+        for first, second in known:
+            assert second["original"] in fits[first["position"], second["position"], first["original"]]
+    assert "月" in fits["left", "right", "日"], "明: a kanji's components fit, though they are not composed"
+    assert 0 < len(fits["left", "right", "言"]) < len(listed), "not all fit"
+
+
+def test_what_fits_is_said_alone_and_where_it_can_be_written(make, tmp_path):
+    with pytest.raises(UserError, match=r"--fits .* without --names, --plans and --preview"):
+        make(plans=[plan("a")], fits=tmp_path / "fits.jsonl")
+    with pytest.raises(UserError, match=r"--fits /proc/fits.jsonl: cannot be written"):
+        make(fits=Path("/proc/fits.jsonl"))
+
+
 def test_where_no_plan_can_be_composed_nothing_is_written(make, tmp_path):
     with pytest.raises(UserError, match=r"plans\.jsonl: no plan of it can be composed: moon: .*existing"):
         make(plans=[plan("moon", [("日", "day", "left"), ("月", "moon", "right")])])

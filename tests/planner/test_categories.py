@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from planner.arrange import PairTable
+from dataset.captioned_folder import DatasetError
+from planner.arrange import PairTable, best_arrangement
 from planner.categories import CATEGORIES, DECAY, Categories
+from planner.components import read_fits
 from planner.wordnet import Synset, WordNet
 from planner_fixtures import components
 
@@ -53,6 +56,29 @@ def test_no_category_is_written_twice_and_each_has_components() -> None:
     lines = [line.split("\t") for line in CATEGORIES.read_text(encoding="utf8").splitlines() if line[0] != "#"]
     assert len({noun for noun, _ in lines}) == len(lines) > 500
     assert all(len(form) == 1 for _, forms in lines for form in forms.split())
+
+
+def test_of_pairs_that_are_nearly_as_good_the_one_with_room_for_each_other_is_planned() -> None:
+    known = components()
+    scores = torch.tensor([0.0, 2.0, 3.0, 2.0])  # 二 above 十 or 人
+    for fitting in "十人":
+        table = PairTable(replace(known, fits={"top": {"二": fitting}}), torch.zeros(4, 4), {})
+        best = next(table.ranked(scores))
+        assert (known.forms[best.first], known.forms[best.second], best.slots) == ("二", fitting, ("top", "bottom"))
+    either = best_arrangement(replace(known, fits={"top": {"口": "人"}}), 0, 3, unfit=100.0)
+    assert either.slots == ("top", "bottom"), "a way with room is taken before one that is more usual"
+
+
+def test_a_file_of_what_fits_is_read_or_the_command_that_makes_it_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "fits.jsonl"
+    path.write_text('{"slots": ["left", "right"], "first": "水", "second": "馬車"}\n', encoding="utf8")
+    assert read_fits(path) == {"left": {"水": "馬車"}}
+    for text in ('{"slots": ["left"', '{"first": "水"}', "[]"):
+        path.write_text(text, encoding="utf8")
+        with pytest.raises(DatasetError, match=r"fits\.jsonl: cannot be read.*dataExtraction/main\.py --fits"):
+            read_fits(path)
+    with pytest.raises(DatasetError, match="No such file"):
+        read_fits(tmp_path / "none.jsonl")
 
 
 def test_the_best_pair_is_not_an_existing_kanji_and_a_penalty_moves_it_back() -> None:

@@ -58,7 +58,7 @@ def test_the_embedded_base_is_fine_tuned_and_drawn_from(kanji, tmp_path):
     assert (tmp_path / "drawn/collated_examples.png").exists()
 
 
-def test_a_base_is_trained_from_nothing_and_is_itself_a_base(kanji, tmp_path):
+def test_a_base_is_trained_from_nothing_and_is_itself_a_base(kanji, tmp_path, capsys):
     phases = ("words", "components", "reward")
     flags = [f"--{phase}.{flag[2:]}" if isinstance(flag, str) and flag.startswith("--") else flag for phase in phases
              for flag in (*TRAINER_FLAGS, "--lr_cooldown_steps", 1, "--cache_dir", tmp_path / "cache")]
@@ -66,7 +66,8 @@ def test_a_base_is_trained_from_nothing_and_is_itself_a_base(kanji, tmp_path):
                 2, "--vae.batch_size", 4, "--vae.line_art_measured", 1, "--reward_model.steps", 2,
                 "--reward_model.batch_size", 16, "--reward_model.vae_reconstructed", 4, *flags)
     run(*training)
-    assert run(*training).stdout.count("is complete") == 3, "what is complete is not run again"
+    assert train_base.main([str(argument) for argument in training[1:]]) == 0
+    assert capsys.readouterr().out.count("is complete") == 3, "what is complete is not run again"
     tokens = json.loads((tmp_path / "base/tiny/component_tokens.json").read_text(encoding="utf8"))
     assert tokens["⿰"] == "left right" and len(tokens) > 10
     logged = (tmp_path / "base/tiny/training_log.jsonl").read_text(encoding="utf8").splitlines()

@@ -14,6 +14,7 @@ from planner.plan import Plan, PlannedComponent, Source
 
 CANDIDATES = 12  # components, the best by score, that pairs are made of
 FIT_WEIGHT = 0.3  # of the log-probability that the two stand in their slots, beside the sum of the network's scores
+UNFIT = 2.0  # taken from it where they have no room for each other: half of these are drawn, of others nine in ten
 ALIKE_WEIGHT = 0.5  # taken for each 1 of the likeness of two names beyond ALIKE: sword and blade say one thing
 ALIKE = 0.5
 MIN_SLOT_PROBABILITY = 1e-3  # of a slot in which no kanji has the component
@@ -22,7 +23,10 @@ DEFAULT_STROKES = 6  # of a component whose strokes are not known in its slot
 
 @dataclass(frozen=True)
 class Arrangement:
-    """Two components by index in the order of their slots, and how usual that is (log-probability)."""
+    """Two components by index in the order of their slots, and how usual that is.
+
+    fit: a log-probability, less UNFIT where they have no room for each other.
+    """
 
     first: int
     second: int
@@ -30,10 +34,14 @@ class Arrangement:
     fit: float
 
 
-def best_arrangement(components: Components, one: int, other: int) -> Arrangement:
-    """The most usual way in which two components stand together, each in the slots that it has in real kanji."""
+def best_arrangement(components: Components, one: int, other: int, unfit: float = UNFIT) -> Arrangement:
+    """The most usual way in which two components stand together, each in the slots that it has in real kanji.
+
+    `unfit` is taken from the log-probability of a way in which they have no room for each other.
+    """
     return max((Arrangement(first, second, slots, _log_probability(components, first, slots[0])
-                            + _log_probability(components, second, slots[1]))
+                            + _log_probability(components, second, slots[1])
+                            - (0.0 if components.fit(first, second, slots) else unfit))
                 for slots in ARRANGEMENTS for first, second in ((one, other), (other, one))),
                key=lambda arrangement: arrangement.fit)
 
@@ -42,19 +50,24 @@ class PairTable:
     """What two components are worth together, beside the sum of their scores; -inf for what is not to be planned.
 
     Not planned are the pairs of existing kanji and two of one name. What is worth less: two that seldom stand in slots
-    that go together, two whose names say one thing, and pairs that too many words would have (`penalties`).
+    that go together or have no room for each other, two whose names say one thing, and pairs that too many words would
+    have (`penalties`).
     """
 
     def __init__(self, components: Components, likeness: torch.Tensor, penalties: Mapping[str, float],
-                 fit_weight: float = FIT_WEIGHT) -> None:
-        """likeness: cosines of the components' first names, (N, N); penalties: by two forms in code point order."""
+                 fit_weight: float = FIT_WEIGHT, unfit: float = UNFIT) -> None:
+        """likeness: cosines of the components' first names, (N, N); penalties: by two forms in code point order.
+
+        fit_weight: of how usual it is that two stand so; unfit: see best_arrangement.
+        """
         count = len(components.forms)
         fit = torch.full((count, count), -math.inf)
         for slots in ARRANGEMENTS:
             first, second = (torch.tensor([_log_probability(components, index, slot) for index in range(count)])
                              for slot in slots)
-            both = first[:, None] + second
+            both = first[:, None] + second - unfit * (1.0 - _room(components, slots))
             fit = torch.maximum(fit, torch.maximum(both, both.T))
+        self.unfit = unfit
         self.components, self.worth = components, fit_weight * fit - ALIKE_WEIGHT * (likeness - ALIKE).clamp_min(0.0)
         index = {form: number for number, form in enumerate(components.forms)}
         for pair, penalty in [*penalties.items(), *((pair, math.inf) for pair in components.unplanned_pairs)]:
@@ -103,7 +116,7 @@ class PairTable:
         """The pairs that are to be planned, each arranged when it is asked for."""
         for value, pair in zip(worth.tolist(), pairs, strict=True):
             if value > -math.inf:
-                yield best_arrangement(self.components, *pair)
+                yield best_arrangement(self.components, *pair, self.unfit)
 
 
 def plan_of(words: str, components: Components, arrangement: Arrangement, confidences: Sequence[float],
@@ -124,6 +137,14 @@ def strokes_in(components: Components, index: int, slot: str) -> int:
         return known[slot]
     usual = max(components.slots[index], key=components.slots[index].get, default="")
     return known.get(usual) or min(known.values(), default=DEFAULT_STROKES)
+
+
+def _room(components: Components, slots: tuple[str, str]) -> torch.Tensor:
+    """Which first (rows) and second components have room for each other in two slots: 1 or 0, (N, N)."""
+    room = torch.zeros(len(components.forms), len(components.forms))
+    for form, seconds in components.fits.get(slots[0], {}).items():
+        room[components.index(form), [components.index(second) for second in seconds]] = 1.0
+    return room
 
 
 def _log_probability(components: Components, index: int, slot: str) -> float:

@@ -6,13 +6,16 @@ import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
+from common.errors import first_line
 from common.files import write_text
+from dataset.captioned_folder import DatasetError
 from dataset.captions import LAYOUT_NAMES
 from dataset.rows import Row, component_names, form_of
 
@@ -39,7 +42,8 @@ class Components:
     strokes: in each slot, 0 where unknown; existing_pairs: two meaning forms that make up an existing kanji, in code
     point order; alike_pairs: further ones, called or drawn like one of these; meanings: of real train kanji, each with
     the kanji that a reader would think of; kanji: these, each with its meaning forms in their order, behind its layout
-    where it is one of LAYOUTS, and its strokes, 0 where unknown.
+    where it is one of LAYOUTS, and its strokes, 0 where unknown; fits: by first slot and first form, the planned forms
+    whose strokes have room in the second slot.
     """
 
     planned: int
@@ -52,6 +56,7 @@ class Components:
     alike_pairs: frozenset[str]
     meanings: Mapping[str, str]
     kanji: Mapping[str, tuple[str, int]]
+    fits: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def only_planned(self) -> Components:
         """Those that new characters are planned with, under the same indices."""
@@ -75,6 +80,10 @@ class Components:
     def exists(self, first: int, second: int) -> bool:
         """Whether the two make up an existing kanji, in whatever arrangement."""
         return "".join(sorted(self.forms[first] + self.forms[second])) in self.existing_pairs
+
+    def fit(self, first: int, second: int, slots: tuple[str, str]) -> bool:
+        """Whether the strokes of two leave one another room in these slots."""
+        return self.forms[second] in self.fits.get(slots[0], {}).get(self.forms[first], "")
 
     @property
     def unplanned_pairs(self) -> frozenset[str]:
@@ -103,16 +112,33 @@ class Components:
                        tuple(stored["uses"]), tuple(stored["slots"]), tuple(stored["strokes"]),
                        frozenset(stored["existing_pairs"]), frozenset(stored["alike_pairs"]), stored["meanings"],
                        {kanji: (str(made_of), int(strokes))
-                        for kanji, (made_of, strokes) in stored["kanji"].items()})
+                        for kanji, (made_of, strokes) in stored["kanji"].items()}, stored["fits"])
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}: no table of components ({error!r})") from None
 
 
-def collect_components(rows: Sequence[Row], held_out: Sequence[Row],
-                       min_characters: int = MIN_CHARACTERS) -> Components:
+def read_fits(path: Path) -> dict[str, dict[str, str]]:
+    """What dataExtraction/main.py --fits wrote: by first slot and first form, all forms that fit it in the second slot.
+
+    Raises DatasetError where it cannot be read.
+    """
+    fits: dict[str, dict[str, str]] = defaultdict(dict)
+    try:
+        for line in path.read_text(encoding="utf8").splitlines():
+            said = json.loads(line)
+            fits[said["slots"][0]][said["first"]] = said["second"]
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise DatasetError(f"--fits {path}: cannot be read ({first_line(error)}). It is made by: python "
+                           f"dataExtraction/main.py --fits {path}") from None
+    return fits
+
+
+def collect_components(rows: Sequence[Row], held_out: Sequence[Row], min_characters: int = MIN_CHARACTERS,
+                       fits: Mapping[str, Mapping[str, str]] = MappingProxyType({})) -> Components:
     """All components that captions name, those that a reader knows and `min_characters` train rows show first.
 
-    The first are planned with. The held-out kanji give nothing but their pairs, which are not to be planned.
+    The first are planned with. The held-out kanji give nothing but their pairs, which are not to be planned. `fits` are
+    those of read_fits.
     """
     real = [row for row in rows if not row.is_composed]
     uses = Counter(form for row in real for form in row.forms)
@@ -139,7 +165,9 @@ def collect_components(rows: Sequence[Row], held_out: Sequence[Row],
         tuple(dict(slots[form]) for form in forms),
         tuple({slot: strokes[form, slot] for slot in slots[form] if (form, slot) in strokes} for form in forms),
         existing, existing_pairs([*real, *held_out], named_alike) - existing,
-        {meaning: row.metadata["literal"] for meaning, row in meanings.items()}, kanji)
+        {meaning: row.metadata["literal"] for meaning, row in meanings.items()}, kanji,
+        {slot: {form: "".join(second for second in planned if second in by_first[form])
+                for form in planned if form in by_first} for slot, by_first in fits.items()})
 
 
 def _known_to_readers(real: Sequence[Row], uses: Mapping[str, int]) -> frozenset[str]:

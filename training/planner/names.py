@@ -28,6 +28,7 @@ from planner.wordnet import Synset, WordNet, find_wordnet
 MAX_OTHER_WORDS = 3  # of a synset, beside its first
 MAX_SHARED = 6  # of WordNet's words, and of ours, that may have the same two components: a bicycle is no car
 FIT_WEIGHT = 0.05  # a dictionary is surer than the network of what fits the word; what fits the other counts less
+UNFIT = 12.0  # what has no room for each other counts as much as for the network
 MODERN_WORD_WEIGHT = 0.3  # beside the gloss's 1: the sound of a name that the encoder does not know misleads
 MIN_CONFIDENCE = 0.15  # mean of a plan's two, below which a word is left out: nothing is known that would fit it
 CONSIDERED = 3  # times as many words as are asked for are planned, so that enough are left
@@ -95,7 +96,7 @@ def plan_rows(planner: Planner, nouns: Sequence[Synset], wordnet: WordNet, score
               forbidden: frozenset[str]) -> Iterator[dict[str, Any]]:
     """A row of the file for each noun: its best pair that is no held-out one and that few of the other nouns have."""
     taken: Counter[str] = Counter()
-    pairs = planner.pair_table(FIT_WEIGHT, penalties={})  # MAX_SHARED keeps words apart
+    pairs = planner.pair_table(FIT_WEIGHT, penalties={}, unfit=UNFIT)  # MAX_SHARED keeps words apart
     for noun, row in zip(tqdm(nouns, desc="planning", unit="word"), scores, strict=True):
         for arrangement in pairs.ranked(row):
             plan = plan_of(noun.words[0], planner.components, arrangement, planner.confidences(row), "names")

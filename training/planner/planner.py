@@ -19,7 +19,7 @@ import torch
 from common.errors import UserError
 from common.paths import TRAINING_DIR
 from dataset.captions import LAYOUT_NAMES
-from planner.arrange import FIT_WEIGHT, PairTable, best_arrangement, plan_of, strokes_in
+from planner.arrange import FIT_WEIGHT, UNFIT, PairTable, best_arrangement, plan_of, strokes_in
 from planner.components import Components
 from planner.network import PlannerNetwork, load_planner
 from planner.plan import SLOTS_OF_LAYOUT, Plan, PlannedComponent
@@ -208,9 +208,9 @@ class Planner:
             self._pairs = self.pair_table(FIT_WEIGHT, self.metadata.get("pair_penalties", {}))
         return self._pairs
 
-    def pair_table(self, fit_weight: float, penalties: Mapping[str, float]) -> PairTable:
-        """What two components are worth together where how usual they are side by side counts so much."""
-        return PairTable(self.components, self.network.first_name_likeness(), penalties, fit_weight)
+    def pair_table(self, fit_weight: float, penalties: Mapping[str, float], unfit: float = UNFIT) -> PairTable:
+        """What two components are worth together where how usual they are side by side, and unfit, counts so much."""
+        return PairTable(self.components, self.network.first_name_likeness(), penalties, fit_weight, unfit)
 
     def confidences(self, scores: torch.Tensor) -> list[float]:
         """How sure each component of scores (components,) is to fit, 0 to 1."""

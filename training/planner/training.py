@@ -29,7 +29,7 @@ from dataset.captioned_folder import read_dataset
 from dataset.rows import dataset_hash
 from planner.balance import balance, pair_penalties
 from planner.categories import Categories
-from planner.components import MIN_CHARACTERS, Components, collect_components
+from planner.components import MIN_CHARACTERS, Components, collect_components, read_fits
 from planner.dictionary import NounTexts, dictionary_scores
 from planner.exclusions import DEVELOPMENT, excluded_words, read_fitting
 from planner.network import PlannerNetwork, TermWeights, save_planner
@@ -50,6 +50,8 @@ class PlannerConfig:
     """The dataset folder that dataExtraction/main.py made, with train/ and test/."""
     output_dir: Path = Path("runs/planner")
     """Embeddings of WordNet's nouns, kept between runs, and weights/."""
+    fits: Path = Path("data/fits.jsonl")
+    """Which components fit which, as dataExtraction/main.py --fits says."""
     wordnet: Path | None = None
     """WordNet 3.0's dict folder; by default Debian's package of it, unpacked into output_dir."""
     min_characters: int = setting(MIN_CHARACTERS, at_least=1)
@@ -70,7 +72,7 @@ def train_planner(config: PlannerConfig, stop: StopSignals) -> dict[str, Any]:
     rows, held_out = (read_dataset(config.train_data_dir, split) for split in ("train", "test"))
     wordnet = WordNet.read(find_wordnet(config.wordnet, config.output_dir))
     excluded = excluded_words(config.train_data_dir, held_out, wordnet)
-    named = collect_components(rows, held_out, config.min_characters)
+    named = collect_components(rows, held_out, config.min_characters, read_fits(config.fits))
     components = named.only_planned()
     encoder = SentenceEncoder()
     network = PlannerNetwork(components.names, TermWeights())
