@@ -19,7 +19,7 @@ import generate as generate_command
 from common import device
 from common.command_line import parse
 from common.errors import UserError
-from generation import drawing, request
+from generation import best_of, drawing, request
 from generation.best_of import Candidate, choose
 from generation.drawing import draw_to_folder
 from generation.output import redraw_command
@@ -149,8 +149,7 @@ def test_the_first_candidate_is_the_picture_that_is_drawn_without_choosing():
 def test_what_is_read_is_said_in_the_sense_that_was_asked_for(tmp_path, monkeypatch):
     strokes, _, _ = data_fixtures.svg("月").partition(b'<g id="kvg:StrokeNumbers')
     moon = Image.open(io.BytesIO(cairosvg.svg2png(strokes + b"</svg>", background_color="white", output_width=128)))
-    monkeypatch.setattr(SamplingSettings, "draw", lambda _settings, _pipeline, prompts, _seeds, on_step: [
-        [moon] * len(prompts)])
+    monkeypatch.setattr(best_of, "draw", lambda _pipeline, _settings, prompts, _seeds, on_step: [[moon] * len(prompts)])
     flags = ["--plan", "off", "--explain", "--output", str(tmp_path)]
     assert generate_command.main(["moon", "Full Moon", "meat", *flags]) == 0
     said = {stem: json.loads((tmp_path / f"{stem}-0.json").read_text(encoding="utf8"))["reading"]["explanation"]

@@ -126,7 +126,8 @@ def test_until_the_last_arm_real_kanji_are_trained_on_evenly_and_composed_ones_o
         fractions.append(weights[composed].sum() / weights.sum())
         if arm.frequent_kanji_weight == 1.0:
             assert len(set(weights[~composed])) == 1
-    assert fractions[:3] == pytest.approx([0.0] * 3, abs=1e-9) and fractions[3:] == pytest.approx([0.5] * 2)
+    assert fractions[:3] == pytest.approx([0.0] * 3, abs=1e-9) and fractions[3:] == pytest.approx(
+        [ablation.RECIPE.composed_fraction] * 2)
 
 
 def test_all_arms_begin_from_the_same_untrained_weights(tmp_path):

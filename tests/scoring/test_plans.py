@@ -20,7 +20,7 @@ from planner.planner import Planner, PlannerError
 from planner.wordnet import WordNet, WordNetError
 from planner_fixtures import save_small_planner
 from recogniser_fixtures import MEANINGS, glyph, reading, save_judge
-from scoring import benchmark
+from scoring import benchmark, evaluation
 from scoring.composed import plans_text, read_composed
 from scoring.config import EvaluateConfig
 from scoring.evaluation import Sampler
@@ -62,11 +62,11 @@ def test_a_model_with_tokens_of_components_is_given_what_generate_py_gives_it(ba
     pipeline, asked = load_pipeline(str(base)), []
     add_component_tokens(pipeline, {"二": "two", "人": "person"})
 
-    def draw(_config, pipeline, prompts, noise_seeds):
+    def draw(_pipeline, _config, prompts, noise_seeds):
         asked.extend(prompts)
         yield [Image.new("L", (16, 16))] * len(noise_seeds)
 
-    monkeypatch.setattr(EvaluateConfig, "draw", draw)
+    monkeypatch.setattr(evaluation, "draw", draw)
     prompts = [*planned([Prompt("person of two", strokes=4)], planner, None), Prompt("person of two")]
     sampler = Sampler(pipeline, torch.device("cpu"), EvaluateConfig())
     sampler.sample([(prompt, 0) for prompt in prompts], tqdm(disable=True))

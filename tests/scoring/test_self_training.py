@@ -19,7 +19,7 @@ import generate as generate_command
 import self_training as self_training_command
 from common.locks import locked
 from dataset.captioned_folder import read_dataset
-from generation import settings
+from generation import sampling
 from generation.request import noise_seed
 from recogniser.judge import Judge, Reading
 from recogniser_fixtures import reading, save_judge
@@ -80,16 +80,16 @@ def test_what_is_kept_is_a_set_to_train_on_and_the_same_command_again_does_nothi
     assert "KanjiVG" in (tmp_path / "own" / "README.md").read_text()
     assert str(tmp_path) not in "".join(path.read_text() for path in (tmp_path / "own").glob("*.[jm]*"))
 
-    monkeypatch.setattr(SelfTrainingConfig, "draw", None)
+    monkeypatch.setattr(self_training, "draw", None)
     assert self_training_command.main(flags) == 0
 
 
 def test_a_run_that_was_stopped_resumes_to_the_same_set(kanji: Path, base: Path, judge: Path, tmp_path: Path,
                                                         monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "batch_size_for", lambda _side: 6)
+    monkeypatch.setattr(sampling, "batch_size_for", lambda _side: 6)
     assert self_training_command.main(command(kanji, base, judge, tmp_path / "whole")) == 0
 
-    sample, batches = settings.sample, []
+    sample, batches = sampling.sample, []
 
     def once(*given: object, **named: object) -> object:
         if batches:
@@ -99,7 +99,7 @@ def test_a_run_that_was_stopped_resumes_to_the_same_set(kanji: Path, base: Path,
 
     flags = command(kanji, base, judge, tmp_path / "own")
     with monkeypatch.context() as patch:
-        patch.setattr(settings, "sample", once)
+        patch.setattr(sampling, "sample", once)
         assert self_training_command.main(flags) == 1
     assert not (tmp_path / "own").exists()
     log = tmp_path / ".own.part" / LOG
@@ -129,7 +129,7 @@ def test_a_set_that_another_run_ends_meanwhile_is_taken_as_it_is(
         if not other:
             other.append(True)
             assert self_training_command.main(flags) == 0
-            monkeypatch.setattr(SelfTrainingConfig, "draw", None)
+            monkeypatch.setattr(self_training, "draw", None)
         return choose(*given)
 
     monkeypatch.setattr(self_training, "choose_requests", choose_slowly)
