@@ -31,10 +31,7 @@ from page.config import DemoConfig
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve the page until it is stopped; returns the exit status."""
     config = parse(DemoConfig, arguments, __doc__, program="demo.py")
-    from page.serving import (  # with what loads for seconds, once the flags are right
-        require_gradio,
-        serve_until_stopped,
-    )
+    from page.serving import require_gradio, serve_until_stopped  # once the flags are right: it loads for seconds
 
     def work(_stop: StopSignals) -> None:
         require_gradio()
