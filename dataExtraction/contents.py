@@ -65,19 +65,19 @@ def read_plan_contents(
 
     Raises UserError as read_contents does, and where no plan can be composed.
     """
-    kanji, glyphs, _ = _read_sources(kanjidic_file, kanjivg_files, options, plans)
-    usable, _ = usable_kanji(kanji, glyphs)
+    composer = PlanComposer(read_composer(kanjidic_file, kanjivg_files, options, plans))
     contents = Contents([])
-    composer = PlanComposer(Composer(glyphs, kanji, usable, options.language))
     _compose_plans(contents, plans, composer.compose)
     if not contents.rows:
         raise UserError(f"{plans.path}: no plan of it can be composed: " + some_reasons(contents.rejected_words))
     return contents
 
 
-def read_composer(kanjidic_file: Path, kanjivg_files: list[tuple[str, bytes]], options: Options) -> Composer:
+def read_composer(
+    kanjidic_file: Path, kanjivg_files: list[tuple[str, bytes]], options: Options, plans: PlanFile | None = None
+) -> Composer:
     """Read both sources for their components alone. Raises UserError as read_contents does."""
-    kanji, glyphs, _ = _read_sources(kanjidic_file, kanjivg_files, options, None)
+    kanji, glyphs, _ = _read_sources(kanjidic_file, kanjivg_files, options, plans)
     usable, _ = usable_kanji(kanji, glyphs, options.limit)
     return Composer(glyphs, kanji, usable, options.language)
 
