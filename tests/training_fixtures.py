@@ -24,6 +24,7 @@ from PIL import Image, ImageDraw
 
 import trainer.run  # noqa: F401 - the command loads it late; here it is there before a process is forked
 from common.quiet import known_noise_off
+from common.settings import as_flags
 from dataset.batches import Batch
 from trainer.config import TrainConfig
 from trainer.presets import parse_train_config
@@ -156,7 +157,7 @@ def run_processes(configs: Sequence[TrainConfig], folder: Path, timeout_s: int =
         os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(len(configs)), MASTER_PORT=str(port),
                           LOCAL_WORLD_SIZE=str(len(configs)), MASTER_ADDR="localhost", OMP_NUM_THREADS="1")
         before(rank)
-        sys.argv = ["train_text_to_image.py", *command_line(configs[rank])]
+        sys.argv = ["train_text_to_image.py", *as_flags(configs[rank])]
         sys.exit(train_text_to_image.main())
 
     sys.stdout.flush()
@@ -200,22 +201,6 @@ def _be_the_child(work: Callable[[], object], output: Path, timeout_s: int) -> N
             os._exit(status)  # whatever happens, or there would be two of the test's process
 
 
-def command_line(config: TrainConfig) -> list[str]:
-    """The flags that give these settings."""
-    from dataclasses import fields
-
-    flags: list[str] = []
-    for field in fields(TrainConfig):
-        value, default = getattr(config, field.name), getattr(TrainConfig(), field.name)
-        if value == default:
-            continue
-        if isinstance(value, bool):
-            flags.append(f"--{field.name}" if value else f"--no_{field.name}")
-        else:
-            flags += [f"--{field.name}", *map(str, value if isinstance(value, tuple) else [value])]
-    return flags
-
-
 def run_main(config: TrainConfig, output: Path, before: Callable[[], object] = lambda: None,
              timeout_s: int = 600) -> Ended:
     """The trainer's own main() under these settings, forked; `before` may lay a trap in it."""
@@ -225,7 +210,7 @@ def run_main(config: TrainConfig, output: Path, before: Callable[[], object] = l
 
     def work() -> None:
         before()
-        sys.argv = ["train_text_to_image.py", *command_line(config)]
+        sys.argv = ["train_text_to_image.py", *as_flags(config)]
         sys.exit(train_text_to_image.main())
 
     return forked(work, output, timeout_s)

@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks.gpu_cases import machine, on_gpu, write
+from common.settings import as_flags
 from trainer.config import TrainConfig
-from training_fixtures import command_line, save_base, save_dataset, small_config
+from training_fixtures import save_base, save_dataset, small_config
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 8
@@ -108,7 +109,7 @@ def start(config: TrainConfig, folder: Path) -> None:
     """The trainer's command in a process of its own; its output goes into the folder. Ends all where it fails."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log.txt").open("a") as log:
-        ended = subprocess.run([sys.executable, ROOT / "training/train_text_to_image.py", *command_line(config)],
+        ended = subprocess.run([sys.executable, ROOT / "training/train_text_to_image.py", *as_flags(config)],
                                stdout=log, stderr=subprocess.STDOUT, check=False)
     if ended.returncode:
         sys.exit(f"error: a run ended with status {ended.returncode}; {folder / 'log.txt'} has why")

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
 import subprocess
 import sys
@@ -360,10 +359,13 @@ def table(options: argparse.Namespace, results: dict[str, list[dict[str, float]]
     """The figures in Markdown: the best round of each, and the ratios."""
     import torch
 
+    from common.device import choose_device, machine_name
+
     best = {name: {key: (min if key in ("peak_gb", "setup_s") else max)(one[key] for one in rounds)
                    for key in rounds[0]} for name, rounds in results.items()}
-    cores = f"{torch.get_num_threads()} thread(s) on {len(os.sched_getaffinity(0))} of {os.cpu_count()} cores"
-    where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{processor()}, {cores}"
+    where = machine_name(choose_device("auto"))
+    if not torch.cuda.is_available():
+        where += f", {torch.get_num_threads()} thread(s)"
     lines = [f"{options.base} at {BASES[options.base][0]} px, batch {options.batch_size}, {options.mixed_precision}, "
              f"{'no EMA' if options.no_ema else 'EMA'}; {where}; best of {options.rounds} x {options.steps} steps",
              "", "| | images/s | images/s of CPU time | peak memory |", "| --- | --- | --- | --- |"]
@@ -377,15 +379,6 @@ def table(options: argparse.Namespace, results: dict[str, list[dict[str, float]]
     lines += [f"ours runs at {best['ours']['fraction']:.0%} of the measured bf16 matmul rate",
               f"UNet forward and backward: {best['ours']['gflop']:.1f} GFLOP an image"]
     return "\n".join(lines)
-
-
-def processor() -> str:
-    """The CPU's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 import train_text_to_image
-from common.settings import as_json
+from common.settings import as_flags, as_json
 from trainer.config import TrainConfig
 from trainer.presets import parse_train_config
-from training_fixtures import command_line, forked, small_config
+from training_fixtures import forked, small_config
 
 FLAGS = [field.name for field in fields(TrainConfig)]
 HARMLESS = {field.name: field for field in fields(TrainConfig) if field.name not in {
@@ -80,7 +80,7 @@ def test_any_settings_train_or_are_refused_by_a_sentence(
     output = tmp_path_factory.mktemp("run") / "run"
     config = small_config(bench / "base", bench / "data", output, max_train_steps=2, train_batch_size=2,
                           num_inference_steps=1, cache_dir=bench / "cache")
-    arguments = [*command_line(config), *given_flags]
+    arguments = [*as_flags(config), *given_flags]
     if prompts:
         arguments += [f"--validation_prompts={prompts[0]}"] if prompts[0].startswith("-") else [
             "--validation_prompts", *(prompt for prompt in prompts if not prompt.startswith("-"))]

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from common.settings import as_flags
 from readme_fixtures import ROOT, blocks, commands
-from training_fixtures import command_line, forked, metrics, small_config
+from training_fixtures import forked, metrics, small_config
 
 PAGE, FLAGS = "training/README.md", "--preset sd14 --train_data_dir data/kanji-512 --output_dir runs/sd14"
 MACHINES = 2
@@ -45,7 +46,7 @@ def small_flags(bench: Path) -> list[str]:
     config = small_config(bench / "base", Path("data/kanji-512"), Path("runs/sd14"), max_train_steps=3,
                           train_batch_size=2, gradient_accumulation_steps=2, cache_dir=Path("cache"),
                           validation_prompts=("moon",))
-    return command_line(config)
+    return as_flags(config)
 
 
 @pytest.fixture(scope="module")

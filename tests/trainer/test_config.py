@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from common.command_line import parse as command_line_parse
-from common.settings import MAY_DIFFER, as_json
+from common.settings import MAY_DIFFER, as_flags, as_json
 from trainer.base_recipe import BaseConfig
 from trainer.config import TrainConfig, public_settings, result_settings, with_epochs
 from trainer.learning_rate import changes_before, learning_rate
 from trainer.presets import PRESETS, parse_train_config
-from training_fixtures import command_line, run_main, small_config
+from training_fixtures import run_main, small_config
 
 DIFFUSERS_FLAGS = (
     "pretrained_model_name_or_path", "revision", "train_data_dir", "image_column", "caption_column", "output_dir",
@@ -67,7 +67,7 @@ def test_a_smaller_gpu_learns_from_the_same_samples(base: str) -> None:
 
 def test_settings_survive_the_command_line_and_json() -> None:
     config = small_config(Path("base"), Path("data"), Path("run"), lora_rank=4, compile=True, use_ema=False)
-    assert parse("--preset", "tiny", *command_line(config)).lora_rank == 4
+    assert parse("--preset", "tiny", *as_flags(config)).lora_rank == 4
     assert json.loads(json.dumps(as_json(config))) == as_json(config)
     assert as_json(config)["validation_prompts"] == ["moon", "water tree"]
 

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from common.settings import as_flags
 from trainer import export
 from trainer.config import TrainConfig
 from trainer.finished import input_digests, is_finished
 from trainer.presets import parse_train_config
-from training_fixtures import Ended, before, command_line, run_main, save_base, save_dataset, small_config
+from training_fixtures import Ended, before, run_main, save_base, save_dataset, small_config
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +116,7 @@ def test_a_set_that_changes_while_it_is_trained_on_is_not_what_was_learned(made:
 @pytest.mark.parametrize("content", ["[]", "null", "{", "[" * 100_000], ids=["list", "null", "cut", "deep"])
 def test_a_damaged_mark_is_none(content: str, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(finished)
-    settings = parse_train_config(command_line(config()), description=None)
+    settings = parse_train_config(as_flags(config()), description=None)
     assert is_finished(Path("run"), settings)
     Path("run/finished.json").write_text(content)
     assert not is_finished(Path("run"), settings)

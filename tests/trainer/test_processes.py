@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from common.settings import as_flags
 from dataset.record_store import RecordStore
 from models.pipelines import load_pipeline, module_hash
 from trainer import disk_space, hub
@@ -24,7 +25,6 @@ from trainer.train_state import TrainState
 from training_fixtures import (
     Ended,
     before,
-    command_line,
     metrics,
     run_main,
     run_processes,
@@ -156,7 +156,7 @@ def test_accelerates_launcher_starts_them_with_one_writer_and_one_cache(bench: P
 def launch(config: TrainConfig) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
                "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
-               ROOT / "training/train_text_to_image.py", *command_line(config)]
+               ROOT / "training/train_text_to_image.py", *as_flags(config)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600,
                           env={**os.environ, "OMP_NUM_THREADS": "1"})
 

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 
 from common import checkpoints
 from common.quiet import known_noise_off
+from common.settings import as_flags
 from dataset.captioned_folder import read_dataset
 from dataset.images import load_image
 from dataset.rows import Row, dataset_hash
@@ -35,7 +36,6 @@ from trainer.reward_loss import RewardTerm
 from trainer.train_state import TrainState
 from training_fixtures import (
     batch_of,
-    command_line,
     metrics,
     run_main,
     save_base,
@@ -215,7 +215,7 @@ def test_the_screen_shows_our_own_lines_alone(bench: Path, tmp_path: Path) -> No
     config = config_of(bench, tmp_path / "run", checkpointing_steps=3, report_to="tensorboard",
                        cache_dir=tmp_path / "cache")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}  # a user's
-    ended = subprocess.run([sys.executable, ROOT / "training/train_text_to_image.py", *command_line(config)],
+    ended = subprocess.run([sys.executable, ROOT / "training/train_text_to_image.py", *as_flags(config)],
                            capture_output=True, text=True, check=True, timeout=300, env=environment)
     ours = re.compile(r"(checking pictures|encoding pictures|encoding captions|training): +\d+%.*|pipeline: .*|"
                       r"samples:  .*|(device|memory|disk|rows|update|steps): .*|about .* to go, .*|\s*")

@@ -72,6 +72,9 @@ def test_a_base_is_trained_from_nothing_and_is_itself_a_base(kanji, tmp_path, ca
     assert tokens["⿰"] == "left right" and len(tokens) > 10
     logged = (tmp_path / "base/tiny/training_log.jsonl").read_text(encoding="utf8").splitlines()
     assert tuple(dict.fromkeys(json.loads(line)["phase"] for line in logged)) == phases
+    card = (tmp_path / "base/tiny/README.md").read_text(encoding="utf8")
+    assert f"python training/train_base.py --train_data_dir {kanji.name} --vae.steps 2 " in card
+    assert "\n36 images; the hours are those of updates alone, on " in card
     run("training/generate.py", "moon", "--model", tmp_path / "base/tiny", "--output", tmp_path / "drawn", "--steps", 2)
     assert (tmp_path / "drawn/moon-0.png").exists()
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from common import checkpoints
+from common.settings import as_flags
 from launch_fixtures import ROOT, make_clone
-from training_fixtures import command_line, save_base, save_dataset, small_config
+from training_fixtures import save_base, save_dataset, small_config
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +32,7 @@ def clone(tmp_path: Path) -> Path:
 def start(clone: Path, *extra: str, stdout: int = subprocess.PIPE) -> subprocess.Popen:
     config = small_config(clone.parent / "base", clone.parent / "data", clone.parent / "run", max_train_steps=100_000,
                           checkpointing_steps=100_000, lr_scheduler="constant")
-    return subprocess.Popen([clone / "launch_training.sh", "tiny", *command_line(config), *extra], text=True,
+    return subprocess.Popen([clone / "launch_training.sh", "tiny", *as_flags(config), *extra], text=True,
                             stdout=stdout, stderr=subprocess.STDOUT, start_new_session=True,
                             preexec_fn=take_sigint, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
@@ -130,7 +131,7 @@ def test_called_through_a_symlink_from_another_folder_it_works_there_on_its_path
     (clone / "example_outputs/prompts.txt").write_text("moon\n")
     held = {path for path in clone.rglob("*") if "__pycache__" not in path.parts}
     config = small_config(Path("base"), Path("data"), Path("run"), max_train_steps=1, cache_dir=Path("cache"))
-    ended = subprocess.run(["./go", "tiny", *command_line(config)], cwd=caller, capture_output=True, text=True,
+    ended = subprocess.run(["./go", "tiny", *as_flags(config)], cwd=caller, capture_output=True, text=True,
                            timeout=300, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert ended.returncode == 0, ended.stderr
     assert (caller / "run/pipeline/model_index.json").is_file()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import torch
 
@@ -41,3 +44,20 @@ def choose_device(name: str) -> torch.device:
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Move a CPU tensor without waiting for the device: from pinned memory, or the copy would wait for its queue."""
     return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+
+
+def machine_name(device: torch.device) -> str:
+    """What computes there, in words: the GPU, or the CPU and its cores that this process may use."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{processor_name()}, {cores} {'core' if cores == 1 else 'cores'}"
+
+
+def processor_name() -> str:
+    """The CPU's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf8").splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

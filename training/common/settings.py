@@ -67,6 +67,25 @@ def as_json(config: Any, without: str | None = None) -> dict[str, Any]:
             if without is None or not field.metadata.get(without)}
 
 
+def as_flags(config: Any, default: Any = None, without: str | None = None, prefix: str = "") -> list[str]:
+    """The flags that give these settings, of nested ones with their prefix: those that differ from `default`'s.
+
+    default: settings of the same kind; None: the command's own. without: as for as_json.
+    """
+    default, flags = type(config)() if default is None else default, []
+    for field in dataclasses.fields(config):
+        value, usual = getattr(config, field.name), getattr(default, field.name)
+        if value == usual or (without is not None and field.metadata.get(without)):
+            continue
+        if dataclasses.is_dataclass(value):
+            flags += as_flags(value, usual, without, f"{prefix}{field.name}.")
+        elif isinstance(value, bool):
+            flags.append(f"--{prefix}{field.name}" if value else f"--{prefix}no_{field.name}")
+        else:
+            flags += [f"--{prefix}{field.name}", *map(str, value if isinstance(value, tuple) else [value])]
+    return flags
+
+
 def with_current_names(kind: type, stored: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that a file holds, by the names that the dataclass `kind` has for them today."""
     renamed = {field.metadata.get("was"): field.name for field in dataclasses.fields(kind)}

@@ -7,6 +7,7 @@ what the one before it left. What differs between them stands in one table, PHAS
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ import torch
 from common.errors import UserError
 from common.files import appearing, write_text
 from common.quiet import known_noise_off
-from common.settings import check_ranges, setting
+from common.settings import PRIVATE, as_flags, check_ranges, setting
 from common.stop_signals import StopSignals
 from dataset.captioned_folder import read_dataset
 from dataset.rows import component_names
@@ -30,6 +31,7 @@ from recogniser.splits import read_splits
 from recogniser.training import train as train_recogniser
 from trainer import model_card
 from trainer.autoencoder import VaeConfig, train_on_folder
+from trainer.base_origin import origin_of
 from trainer.config import TrainConfig
 from trainer.presets import PRESETS
 from trainer.run import train
@@ -175,10 +177,19 @@ def export(pipeline_dir: Path, config: BaseConfig, names: Sequence[str] = tuple(
         shutil.copytree(pipeline_dir / "scheduler", building / "scheduler")
         save_table(AutoTokenizer.from_pretrained(pipeline_dir / "tokenizer"), building)
         shutil.copy(pipeline_dir / "samples.png", building / "samples.png")
-        write_text(building / "README.md", model_card.base_text(phases(config, names)))
-        write_training_log(building, {name: config.output_dir / name for name in names})
+        runs = {name: config.output_dir / name for name in names}
+        write_training_log(building, runs)
+        origin = origin_of(building, command_of(config), config.train_data_dir, runs)
+        write_text(building / "README.md", model_card.base_text(phases(config, names), origin))
     print(f"the embedded base: {target}")
     return target
+
+
+def command_of(config: BaseConfig) -> str:
+    """What trains as these settings do, without what is of this machine alone."""
+    public = replace(config, output_dir=BaseConfig.output_dir,
+                     train_data_dir=Path(model_card.local_name(config.train_data_dir)))
+    return shlex.join(["python", "training/train_base.py", *as_flags(public, without=PRIVATE)])
 
 
 def phases(config: BaseConfig, names: Sequence[str] = tuple(PHASES)) -> dict[str, TrainConfig]:

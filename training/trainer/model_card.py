@@ -19,6 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from common.paths import model_dir
 from generation.guidance import GUIDED_FRACTION
+from trainer.base_origin import Origin
 from trainer.config import TrainConfig, public_settings
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -87,14 +88,17 @@ def exported_text(model: str, output: Path, guidance_scale: float) -> str:
         "Written by `training/export.py`, not trained further; the model's own card says how it was trained.")
 
 
-def base_text(phases: Mapping[str, TrainConfig]) -> str:
-    """The card of the embedded base's weights, whose UNet was trained in these phases, by name and in their order."""
+def base_text(phases: Mapping[str, TrainConfig], origin: Origin | None = None) -> str:
+    """The card of the embedded base's weights, whose UNet was trained in these phases, by name and in their order.
+
+    origin: how they came about, where that is known.
+    """
     settings = list(phases.values())
     last = settings[-1]
     return _render(
         "tiny.md.jinja", "tiny: the embedded base", EXPORTED_TINY.as_posix(), "tiny",
         Sampling(guidance_scale=last.guidance_scale), license="cc-by-sa-4.0", grid=grid_caption(last),
-        component_tokens=last.component_caption_fraction > 0, phases=phases,
+        component_tokens=last.component_caption_fraction > 0, phases=phases, origin=origin,
         longer=longer(settings[0]))
 
 

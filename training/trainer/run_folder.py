@@ -16,6 +16,7 @@ from typing import IO, Any
 import torch
 from PIL import Image
 
+from common.device import choose_device, machine_name
 from common.errors import UserError
 from common.files import save_image, write_text
 from common.settings import as_json
@@ -54,10 +55,10 @@ class RunFolder:
         self._lock.release()
 
     def write_settings(self, config: TrainConfig, provenance: dict[str, Any]) -> None:
-        """Write config.json (settings, versions, hashes) and add the exact command to command.txt."""
+        """Write config.json (settings, versions, machine, hashes) and add the exact command to command.txt."""
         packages = {name: importlib.metadata.version(name) for name in REPORTED_PACKAGES}
         content = {"settings": as_json(config), "python": platform.python_version(), "packages": packages,
-                   "git_commit": _git_commit(), **provenance}
+                   "git_commit": _git_commit(), "machine": machine_name(choose_device(config.device)), **provenance}
         write_text(self.path / CONFIG, json.dumps(content, indent=1, sort_keys=True) + "\n")
         with (self.path / COMMAND).open("a", encoding="utf8") as file:
             file.write(" ".join(["python", *map(_quoted, sys.argv)]) + "\n")
