@@ -9,7 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 import sources
+from kanjivg_reader import parse_svg
+from render import Pen, draw
 
 WORDS = {"水": "water", "馬": "horse", "木": "tree", "火": "fire", "人": "person", "月": "moon", "山": "mountain"}
 WORDS |= {"口": "mouth", "心": "heart", "手": "hand", "日": "day", "土": "soil", "女": "woman", "目": "eye"}
@@ -63,6 +67,11 @@ def all_svgs() -> dict[str, bytes]:
 def svg(literal: str) -> bytes:
     """KanjiVG's file of one character."""
     return all_svgs()[f"{ord(literal):05x}.svg"]
+
+
+def kanji_image(literal: str, size: int = 128) -> Image.Image:
+    """A kanji as the dataset has it."""
+    return draw(parse_svg(f"{ord(literal):05x}.svg", svg(literal)).strokes, Pen(size))
 
 
 def write_kanjivg(folder: Path, literals: Iterable[str]) -> Path:

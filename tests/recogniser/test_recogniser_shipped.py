@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-import data_fixtures
-from kanjivg_reader import parse_svg
+from data_fixtures import kanji_image
 from recogniser.judge import CONTROL, JUDGE, Judge
 from recogniser.network import WEIGHTS
-from render import Pen, draw
 
 pytestmark = pytest.mark.skipif(not (JUDGE / WEIGHTS).is_file(), reason="the weights are not in this checkout")
 
@@ -16,10 +14,6 @@ pytestmark = pytest.mark.skipif(not (JUDGE / WEIGHTS).is_file(), reason="the wei
 @pytest.fixture(scope="module")
 def judge():
     return Judge.load(JUDGE, None)
-
-
-def kanji_image(literal, size=128):
-    return draw(parse_svg(f"{ord(literal):05x}.svg", data_fixtures.svg(literal)).strokes, Pen(size))
 
 
 def test_all_weights_together_stay_within_six_megabytes():

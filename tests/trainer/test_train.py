@@ -194,7 +194,7 @@ def test_the_run_folder_tells_what_was_done(bench: Path, tmp_path: Path) -> None
     run = tmp_path / "run"
     content = json.loads((run / "config.json").read_text())
     assert content["settings"]["learning_rate"] == 1e-3
-    assert {"dataset_sha256", "base_unet_sha256", "git_commit", "packages", "python"} <= content.keys()
+    assert {"dataset_sha256", "base_unet_sha256", "git_commit", "machine", "packages", "python"} <= content.keys()
     assert "--train_batch_size 4" in (run / "command.txt").read_text()
     assert metrics(run)[0].keys() == {
         "step", "loss", "loss/diffusion", "learning_rate", "images_per_s", "peak_memory_gb", "gradient_norm"}

@@ -167,6 +167,9 @@ class TrainConfig:
     """Prompts of the sample grid, drawn with fixed seeds."""
     validation_steps: int = setting(200, at_least=0, may_differ=True)
     """Updates between sample grids; 0 draws only the last."""
+    score_samples: bool = setting(False, may_differ=True, not_of_result=True)
+    """Have the judge read the sample grids: how much is well-formed, and how many of the components are found that
+    prompts spell (`boat 舟, water 水`), as score/... in metrics.jsonl. For kanji."""
     num_inference_steps: int = setting(20, at_least=1, at_most=1000, may_differ=True)
     """Denoising steps of a sample, no more than the timesteps that a base is trained at."""
     guidance_scale: float = setting(GUIDANCE_SCALE, at_least=0, may_differ=True)

@@ -182,8 +182,10 @@ class TrainingRun:
             if self.folder is not None and (again or not self.folder.grid_path(self.step).exists()):
                 alone = self.accelerator.num_processes == 1
                 with self.train_state.averaged() as unet:
-                    grid = self.parts.sample_grid.grid(unet, on_step=self.stop.check if alone else lambda: None)
+                    grid, score = self.parts.sample_grid.grid(unet, self.stop.check if alone else lambda: None)
                 path = self.folder.save_grid(self.step, grid)
+                if score:
+                    self.folder.report(self.step, score)
             self.accelerator.wait_for_everyone()
         return path
 

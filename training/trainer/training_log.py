@@ -14,6 +14,7 @@ from trainer.run_folder import METRICS, read_metrics
 LOG, CURVES = "training_log.jsonl", "training_curves.svg"
 POINTS = 100  # of a phase, at most; each is the mean of the lines that it stands for
 LOSS = "loss"  # and its terms, "loss/diffusion", ..., which are left out where there is but one
+SCORE = "score/"  # of the sample grids, in lines of their own
 PANEL_WIDTH, PANEL_HEIGHT, MARGIN, TITLE = 420, 150, 48, 22  # px of the picture
 
 
@@ -22,11 +23,13 @@ def write_training_log(folder: Path, runs: Mapping[str, Path]) -> None:
 
     runs: the run folder of each phase, in their order; one without metrics is left out. Raises OSError.
     """
-    phases = {name: thinned(lines) for name, run in runs.items()
-              if (lines := [json.loads(line) for line in read_metrics(run / METRICS)[0]])}
-    write_text(folder / LOG, "".join(json.dumps({"phase": name, **line}) + "\n"
-                                     for name, lines in phases.items() for line in lines))
-    write_text(folder / CURVES, curves(phases))
+    metrics = {name: [json.loads(line) for line in read_metrics(run / METRICS)[0]] for name, run in runs.items()}
+    phases = {name: thinned(losses) for name, lines in metrics.items() if (losses := [
+        line for line in lines if LOSS in line])}
+    scores = {name: [line for line in lines if LOSS not in line] for name, lines in metrics.items()}
+    write_text(folder / LOG, "".join(json.dumps({"phase": name, **line}) + "\n" for name, lines in phases.items()
+                                     for line in sorted([*lines, *scores[name]], key=lambda line: line["step"])))
+    write_text(folder / CURVES, curves(phases, scores))
 
 
 def thinned(lines: Sequence[Mapping[str, Any]], points: int = POINTS) -> list[dict[str, Any]]:
@@ -37,10 +40,11 @@ def thinned(lines: Sequence[Mapping[str, Any]], points: int = POINTS) -> list[di
              "learning_rate": group[-1].get("learning_rate")} for group in groups]
 
 
-def curves(phases: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """An SVG with a panel for each phase and term of its loss: the loss over the updates."""
-    panels = [_panel(f"{phase}: {term}", [(line["step"], line[term]) for line in lines if line.get(term) is not None])
-              for phase, lines in phases.items() for term in _terms(lines)]
+def curves(phases: Mapping[str, Sequence[Mapping[str, Any]]], scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """An SVG with a panel for each phase and term of its loss, and for each score: the value over the updates."""
+    panels = [_panel(f"{phase}: {term}", [(line["step"], line[term]) for line in shown if line.get(term) is not None])
+              for phase, lines in phases.items()
+              for shown, terms in ((lines, _terms(lines)), (scores[phase], _scores(scores[phase]))) for term in terms]
     height = PANEL_HEIGHT + MARGIN + TITLE
     shifted = (f'<g transform="translate(0 {number * height})">{panel}</g>\n' for number, panel in enumerate(panels))
     return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {PANEL_WIDTH + 2 * MARGIN} {len(panels) * height}" '
@@ -56,6 +60,10 @@ def _mean(group: Sequence[Mapping[str, Any]], name: str) -> float | None:
 def _terms(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     terms = [name for name in lines[-1] if name.startswith(f"{LOSS}/")]
     return terms if len(terms) > 1 else [LOSS]
+
+
+def _scores(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for line in lines for name in line if name.startswith(SCORE)))
 
 
 def _panel(title: str, points: Sequence[tuple[int, float]]) -> str:
