@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
 # The one test command: makes the environment, then ruff and pytest on all cores. `--fast` leaves out the slow tests,
-# `--large` adds those that need 17 GB of memory; other arguments go to pytest.
+# `--variants` adds what is promised again in another way, `--large` that and those that need 17 GB of memory; other
+# arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/environment.sh
 python=$(project_python)
 
-chosen="not large" arguments=()
+chosen="not large and not variant" arguments=()
 for argument in "$@"; do
   case $argument in
-    --fast) chosen="not large and not slow" ;;
+    --fast) chosen="not large and not variant and not slow" ;;
+    --variants) chosen="not large" ;;
     --large) chosen="" ;;
     *) arguments+=("$argument") ;;
   esac

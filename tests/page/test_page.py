@@ -65,7 +65,7 @@ def generated(studio, output, **flags):
 # --- what is drawn ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("candidates", [1, 3])
+@pytest.mark.parametrize("candidates", [pytest.param(1, marks=pytest.mark.variant), 3])
 def test_the_page_draws_what_generate_py_draws_for_the_same_words_and_seed(candidates, studio, tmp_path):
     visit, _ = Visit().drawn(studio, wish(f"{WORDS}, mouth", candidates=candidates, seed=2), [])
     visit = visit.with_strokes(studio)

@@ -257,7 +257,7 @@ def test_calibration_characters_are_few_and_always_the_same(kanji):
 @pytest.mark.slow
 def test_it_learns_which_component_stands_where(kanji, tmp_path, small):
     rows = read_dataset(kanji, progress=False)
-    config = settings(kanji, tmp_path / "run", steps=400, batch_size=48, checkpointing_steps=400, learning_rate=5e-3)
+    config = settings(kanji, tmp_path / "run", steps=250, batch_size=48, checkpointing_steps=250, learning_rate=5e-3)
     network, known = training.train(Splits(rows, rows, [], []), config, StopSignals())
     held_out = read_dataset(kanji, "test", progress=False)
     glyphs = read_glyphs(held_out, known)

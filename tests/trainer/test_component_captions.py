@@ -39,7 +39,7 @@ print(json.dumps([pipeline.tokenizer.tokenize("say 言, two 二"), (states[0] - 
 """
 
 
-@pytest.fixture(scope="module", params=["sd1", "sd2"])
+@pytest.fixture(scope="module", params=["sd1", pytest.param("sd2", marks=pytest.mark.variant)])
 def bench(request, tmp_path_factory: pytest.TempPathFactory, kanji: Path) -> Path:
     """A base and the kanji set with two components of one name: 人 and 二 go by "say", as 言 and 曰 do."""
     folder = tmp_path_factory.mktemp(request.param)

@@ -208,3 +208,6 @@ def test_a_run_may_be_prolonged_until_its_rate_falls() -> None:
     assert not changes_before(old, new, 90)
     assert changes_before(old, new, 95)
     assert changes_before(replace(old, lr_scheduler="cosine"), replace(new, lr_scheduler="cosine"), 90)
+    branch = replace(old, max_train_steps=60, lr_cooldown_steps=20)
+    assert not changes_before(old, branch, 41)
+    assert changes_before(old, branch, 42)

@@ -115,8 +115,9 @@ def test_the_comparison_can_fail(bench: Path, tmp_path: Path) -> None:
 def test_a_longer_run_goes_on_as_if_it_had_been_asked_for_at_once(bench: Path, tmp_path: Path) -> None:
     constant = {"lr_scheduler": "constant_with_warmup"}
     run_whole(config_of(bench, tmp_path / "raised", max_train_steps=5, **constant), tmp_path / "raised.rows")
-    run_whole(config_of(bench, tmp_path / "raised", max_train_steps=9, **constant), tmp_path / "raised.rows")
-    run_whole(config_of(bench, tmp_path / "whole", max_train_steps=9, **constant), tmp_path / "whole.rows")
+    cooled = {**constant, "lr_cooldown_steps": 3}
+    run_whole(config_of(bench, tmp_path / "raised", max_train_steps=9, **cooled), tmp_path / "raised.rows")
+    run_whole(config_of(bench, tmp_path / "whole", max_train_steps=9, **cooled), tmp_path / "whole.rows")
     assert same_tensors(tmp_path / "raised/checkpoint-000009", tmp_path / "whole/checkpoint-000009")
     assert rows_of(tmp_path / "raised.rows") == rows_of(tmp_path / "whole.rows")
 

@@ -95,6 +95,7 @@ def test_a_step_is_measured_beside_stock_and_beside_the_bf16_rate_and_profiled(t
 
 
 @pytest.mark.slow
+@pytest.mark.variant
 def test_several_processes_are_measured_together(tmp_path: Path) -> None:
     several = [case for case in gpu_speed.cases() if case.processes > 1]
     assert speed(tmp_path, of=several)

@@ -73,10 +73,13 @@ def left_behind(clone: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(("number", "to_all", "extra"), [
-    (signal.SIGTERM, False, ()), (signal.SIGINT, False, ()), (signal.SIGINT, True, ()), (signal.SIGHUP, False, ()),
-    (signal.SIGHUP, True, ()), (signal.SIGTERM, False, ("--num_processes", "2")),
-    (signal.SIGHUP, True, ("--num_processes", "2"))],
-    ids=["SIGTERM", "SIGINT", "Ctrl-C", "SIGHUP", "closed terminal", "two processes", "two, closed terminal"])
+    pytest.param(signal.SIGTERM, False, (), id="SIGTERM"),
+    pytest.param(signal.SIGINT, False, (), id="SIGINT", marks=pytest.mark.variant),
+    pytest.param(signal.SIGINT, True, (), id="Ctrl-C"),
+    pytest.param(signal.SIGHUP, False, (), id="SIGHUP", marks=pytest.mark.variant),
+    pytest.param(signal.SIGHUP, True, (), id="closed terminal"),
+    pytest.param(signal.SIGTERM, False, ("--num_processes", "2"), id="two processes"),
+    pytest.param(signal.SIGHUP, True, ("--num_processes", "2"), id="two, closed terminal", marks=pytest.mark.variant)])
 def test_a_signal_to_the_script_saves_a_checkpoint_and_leaves_nothing_behind(
         number: signal.Signals, to_all: bool, extra: tuple[str, ...], clone: Path) -> None:
     if extra and number == signal.SIGTERM:

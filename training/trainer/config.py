@@ -111,8 +111,9 @@ class TrainConfig:
     """How the rate falls after the warm-up (`constant` has none)."""
     lr_warmup_steps: int = setting(50, at_least=0)
     """Updates over which the rate rises from zero."""
-    lr_cooldown_steps: int = setting(0, at_least=0)
-    """Last updates of a constant rate over which it falls to zero; until they begin, max_train_steps may be raised."""
+    lr_cooldown_steps: int = setting(0, at_least=0, may_differ=True)
+    """Last updates of a constant rate over which it falls to zero; until they begin, their number and max_train_steps
+    may be changed."""
     adam_beta1: float = setting(0.9, at_least=0, below=1)
     """Decay of AdamW's first moment, 0 and above, below 1."""
     adam_beta2: float = setting(0.99, at_least=0, below=1)

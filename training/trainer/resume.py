@@ -66,13 +66,16 @@ def _named(config: TrainConfig) -> checkpoints.Checkpoint:
 
 
 def _refuse_other_rates(config: TrainConfig, found: checkpoints.Checkpoint) -> None:
-    """Raise ResumeError where the updates done would have been others under the new number of steps."""
-    old = replace(config, max_train_steps=found.manifest["settings"]["max_train_steps"])
+    """Raise ResumeError where the updates done would have been others under the new numbers of steps."""
+    numbers = ("max_train_steps", "lr_cooldown_steps")
+    before = {name: found.manifest["settings"].get(name, getattr(config, name)) for name in numbers}
     if found.step > config.max_train_steps:
         raise ResumeError(f"--max_train_steps {config.max_train_steps}: {found.path} has {found.step} updates already")
-    if changes_before(old, config, found.step):
+    if changes_before(replace(config, **before), config, found.step):
+        changed = " and ".join(f"--{name} was {before[name]}, is {getattr(config, name)}" for name in numbers
+                               if before[name] != getattr(config, name))
         raise ResumeError(
-            f"--max_train_steps was {old.max_train_steps}, is {config.max_train_steps}: under --lr_scheduler "
-            f"{config.lr_scheduler} the {found.step} updates done would have had other learning rates, so a longer run "
-            "would have learned something else by here. Keep the number, or start afresh in another --output_dir with "
-            "--lr_scheduler constant_with_warmup (whose last --lr_cooldown_steps fall to zero), which can be raised.")
+            f"{changed}: under --lr_scheduler {config.lr_scheduler} the {found.step} updates done would have had other "
+            "learning rates, so a run of these numbers would have learned something else by here. Keep them, or start "
+            "afresh in another --output_dir with --lr_scheduler constant_with_warmup, which can be prolonged until its "
+            "last --lr_cooldown_steps begin.")
