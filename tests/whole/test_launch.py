@@ -34,7 +34,7 @@ def start(clone: Path, *extra: str, stdout: int = subprocess.PIPE) -> subprocess
                           checkpointing_steps=100_000, lr_scheduler="constant")
     return subprocess.Popen([clone / "launch_training.sh", "tiny", *as_flags(config), *extra], text=True,
                             stdout=stdout, stderr=subprocess.STDOUT, start_new_session=True,
-                            preexec_fn=take_sigint, env={**os.environ, "OMP_NUM_THREADS": "1"})
+                            preexec_fn=take_signals, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 def delay_saving(clone: Path) -> None:
@@ -44,9 +44,13 @@ def delay_saving(clone: Path) -> None:
                    "    return _save_at_once(*args)\n")
 
 
-def take_sigint() -> None:
-    """Undo what a shell does to jobs in the background: they ignore SIGINT, and no script can trap what it ignores."""
+def take_signals() -> None:
+    """Undo what a shell does to jobs in the background, which ignore SIGINT, and nohup, under which SIGHUP is ignored.
+
+    No script can trap what it ignores.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def characters(process: subprocess.Popen) -> Iterator[str]:
