@@ -52,7 +52,8 @@ class Phase:
     """Whether the reward model's gradient is added to the loss."""
 
 
-# Plans of names on which the planner is tuned, not one pair of them the score's nor in data/kanji.
+# Plans of names on which the planner is tuned. No pair of them is the score's, or in launch_training.sh's data/kanji; a
+# set of 120,000 composed characters has most of them, so that their score there is one of what was seen.
 SCORED_PROMPTS = (
     "⿰ bow 弓, woman 女", "⿰ mountain 山, lineage 系", "⿰ dog 犬, deer 鹿", "⿰ boat 舟, wind 風",
     "⿰ water 水, city 邑", "⿰ ear 耳, mouth 口", "⿱ hair 髟, towel 巾", "⿱ roof 宀, eye 目",
