@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common.files import sha256
-from trainer.run_folder import CONFIG, METRICS, read_metrics
+from trainer.run_folder import CONFIG, logged_metrics
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def origin_of(folder: Path, command: str, dataset: Path, runs: Mapping[str, Path
     if configs.keys() != runs.keys():
         return None
     samples = {name: config["samples_per_update"] for name, config in configs.items()}
-    metrics = {name: [json.loads(line) for line in read_metrics(run / METRICS)[0]] for name, run in runs.items()}
+    metrics = {name: logged_metrics(run) for name, run in runs.items()}
     return Origin(
         command, _dataset_said(dataset), _each_once(config["dataset_sha256"] for config in configs.values()),
         _each_once(_code_said(config) for config in configs.values()),

@@ -137,6 +137,11 @@ def read_metrics(path: Path) -> tuple[list[bytes], str | None]:
     return [line for line in [*lines, last] if _step_of(line) is not None], problem
 
 
+def logged_metrics(run: Path) -> list[dict[str, Any]]:
+    """What can be read of a run folder's metrics.jsonl, line by line; nothing where there is none."""
+    return [json.loads(line) for line in read_metrics(run / METRICS)[0]]
+
+
 def _step_of(line: bytes) -> int | None:
     try:
         return int(json.loads(line.decode())["step"])

@@ -9,7 +9,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from common.files import write_text
-from trainer.run_folder import METRICS, read_metrics
+from trainer.run_folder import logged_metrics
 
 LOG, CURVES = "training_log.jsonl", "training_curves.svg"
 POINTS = 100  # of a phase, at most; each is the mean of the lines that it stands for
@@ -23,7 +23,7 @@ def write_training_log(folder: Path, runs: Mapping[str, Path]) -> None:
 
     runs: the run folder of each phase, in their order; one without metrics is left out. Raises OSError.
     """
-    metrics = {name: [json.loads(line) for line in read_metrics(run / METRICS)[0]] for name, run in runs.items()}
+    metrics = {name: logged_metrics(run) for name, run in runs.items()}
     phases = {name: thinned(losses) for name, lines in metrics.items() if (losses := [
         line for line in lines if LOSS in line])}
     scores = {name: [line for line in lines if LOSS not in line] for name, lines in metrics.items()}
