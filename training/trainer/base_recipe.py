@@ -59,20 +59,21 @@ SCORED_PROMPTS = (
     "⿰ water 水, city 邑", "⿰ ear 耳, mouth 口", "⿱ hair 髟, towel 巾", "⿱ roof 宀, eye 目",
     "⿰ skeleton 骨, leg 足", "⿰ say 言, brush 聿", "⿰ fire 火, gate 門", "⿱ rice 米, eat 食",
     "⿰ fish 魚, sword 刀", "⿰ horse 馬, run 走", "⿰ car 車, thread 糸", "⿰ meat 肉, sword 刀")
-# Constant rates until a cooldown, so that a phase can be prolonged.
+# Constant rates until a cooldown, so that a phase can be prolonged. `words` has none: the moving average that it hands on
+# is as good as cooled, and the next phase would heat it again.
 _SHARED = {"lr_scheduler": "constant_with_warmup", "ema_decay": 0.999, "component_caption_fraction": 0.65,
            "validation_prompts": (*EXAMPLE_PROMPTS, *SCORED_PROMPTS), "score_samples": True}
 PHASES = {
     # Words: what kanji mean, how they are built. Muon, at a higher rate than fine-tuning's; noisy timesteps, where the
     # caption decides.
     "words": Phase({
-        "optimizer": "muon", "learning_rate": 1e-3, "max_train_steps": 6_000, "train_batch_size": 96,
-        "lr_warmup_steps": 100, "lr_cooldown_steps": 1_200, "composed_fraction": 0.6,
+        "optimizer": "muon", "learning_rate": 1e-3, "max_train_steps": 5_000, "train_batch_size": 96,
+        "lr_warmup_steps": 100, "composed_fraction": 0.6,
         "component_caption_fraction": 0.5, "checkpointing_steps": 250, "validation_steps": 500}),
     # Components: many pairs of them, and the timesteps in which they are lost.
     "components": Phase({
-        "optimizer": "muon", "learning_rate": 5e-4, "max_train_steps": 2_400, "train_batch_size": 96,
-        "lr_warmup_steps": 50, "lr_cooldown_steps": 700, "composed_fraction": 0.7, "timestep_bias_strategy": "range",
+        "optimizer": "muon", "learning_rate": 5e-4, "max_train_steps": 2_000, "train_batch_size": 96,
+        "lr_warmup_steps": 50, "lr_cooldown_steps": 600, "composed_fraction": 0.7, "timestep_bias_strategy": "range",
         "timestep_bias_begin": 300, "timestep_bias_end": 950, "validation_steps": 250}),
     # Reward: well-formed to a recogniser that scores nothing.
     "reward": Phase({
