@@ -45,7 +45,7 @@ def tokenizer() -> CLIPTokenizer:
 
 def small_unet(kind: str = "sd1", width: int = 32) -> UNet2DConditionModel:
     return UNet2DConditionModel(
-        sample_size=16, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(32, 64),
+        sample_size=16, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(16, 32),
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
         cross_attention_dim=width, attention_head_dim=4 if kind == "sd1" else (2, 4),
         use_linear_projection=kind == "sd2", norm_num_groups=8)
@@ -61,7 +61,7 @@ def save_base(folder: Path, kind: str = "sd1", channels: int = 3) -> Path:
         eos_token_id=75))
     unet = small_unet(kind, width)
     vae = AutoencoderKL(
-        in_channels=channels, out_channels=channels, latent_channels=4, block_out_channels=(16, 32), norm_num_groups=8,
+        in_channels=channels, out_channels=channels, latent_channels=4, block_out_channels=(8, 16), norm_num_groups=8,
         down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, sample_size=32)
     schedule = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
     scheduler = (PNDMScheduler(skip_prk_steps=True, set_alpha_to_one=False, **schedule) if kind == "sd1" else

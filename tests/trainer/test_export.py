@@ -49,7 +49,7 @@ def drawn_by_the_cards_command(card: str, folder: Path) -> np.ndarray:
     return np.asarray(Image.open(image).convert("RGB"))
 
 
-@pytest.mark.parametrize("make", [run_pipeline, exported_tiny])
+@pytest.mark.parametrize("make", [run_pipeline, pytest.param(exported_tiny, marks=pytest.mark.variant)])
 def test_the_cards_snippets_run_as_they_stand_and_draw_what_generate_draws(make, tmp_path: Path) -> None:
     pipeline = make(tmp_path)
     card = (pipeline / "README.md").read_text(encoding="utf8")

@@ -76,17 +76,21 @@ def left_behind(clone: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(("number", "to_all", "extra"), [
-    pytest.param(signal.SIGTERM, False, (), id="SIGTERM"),
-    pytest.param(signal.SIGINT, False, (), id="SIGINT", marks=pytest.mark.variant),
-    pytest.param(signal.SIGINT, True, (), id="Ctrl-C"),
-    pytest.param(signal.SIGHUP, False, (), id="SIGHUP", marks=pytest.mark.variant),
-    pytest.param(signal.SIGHUP, True, (), id="closed terminal"),
-    pytest.param(signal.SIGTERM, False, ("--num_processes", "2"), id="two processes"),
-    pytest.param(signal.SIGHUP, True, ("--num_processes", "2"), id="two, closed terminal", marks=pytest.mark.variant)])
+VARIANT, TWO = pytest.mark.variant, ("--num_processes", "2")
+
+
+@pytest.mark.parametrize(("number", "to_all", "extra", "saves_long"), [
+    pytest.param(signal.SIGTERM, False, (), False, id="SIGTERM"),
+    pytest.param(signal.SIGINT, False, (), False, id="SIGINT", marks=VARIANT),
+    pytest.param(signal.SIGINT, True, (), False, id="Ctrl-C"),
+    pytest.param(signal.SIGHUP, False, (), False, id="SIGHUP", marks=VARIANT),
+    pytest.param(signal.SIGHUP, True, (), False, id="closed terminal", marks=VARIANT),
+    pytest.param(signal.SIGTERM, False, TWO, False, id="two processes"),
+    pytest.param(signal.SIGTERM, False, TWO, True, id="two processes, a large checkpoint", marks=VARIANT),
+    pytest.param(signal.SIGHUP, True, TWO, False, id="two, closed terminal", marks=VARIANT)])
 def test_a_signal_to_the_script_saves_a_checkpoint_and_leaves_nothing_behind(
-        number: signal.Signals, to_all: bool, extra: tuple[str, ...], clone: Path) -> None:
-    if extra and number == signal.SIGTERM:
+        number: signal.Signals, to_all: bool, extra: tuple[str, ...], saves_long: bool, clone: Path) -> None:
+    if saves_long:
         delay_saving(clone)
     process = start(clone, *extra)
     try:
