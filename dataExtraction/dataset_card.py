@@ -88,7 +88,7 @@ This dataset is an adaptation of {both} and may be shared under CC BY-SA 4.0, wi
 """
 _WORDS_SOURCE = """\
 - The words and what they are composed of come with the file of plans. Those of dataExtraction/names.jsonl come from
-  **WordNet 3.0** (Princeton University), see NOTICE, and from a dictionary of the modern world of this project's own.
+  **WordNet 3.0** (Princeton University), see NOTICE, and from names of the modern world of this project's own list.
 """
 # What the card says where there are no named characters, and where there are.
 _WITHOUT_NAMED = dict.fromkeys(("named_rows", "and_named", "or_word", "word_column", "named_rules"), "")

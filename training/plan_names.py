@@ -2,9 +2,8 @@
 
     python training/plan_names.py --train_data_dir data/kanji --output dataExtraction/names.jsonl     # some minutes
 
-Words are WordNet's common nouns, people and places, and before them the names of planner/modern.tsv; what their glosses
-and hypernyms say is in the plans, so that a planner at work needs no WordNet. Slurs and obscenities are left out, as
-WordNet marks them; so is all that the score asks. generate.py looks words up in the file first, and
+The words are those of planner/labels.tsv, each with two of its components that have room for each other and that few
+other words have. What the score asks is left out. generate.py looks words up in the file first, and
 dataExtraction/main.py --names composes the characters.
 """
 
@@ -34,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps(write_names(config, stop), ensure_ascii=False))
         print(f"names: {config.output}")
 
-    return run(work, when_stopped="nothing was written; what was encoded is kept")
+    return run(work, when_stopped="nothing was written")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ class Purpose(IntEnum):
     PART_NAMES = 7
     COMPONENT_CAPTIONS = 8
     COMPONENT_TOKENS = 9
+    LABELS = 10
     GLYPH_ROWS = 100  # the recogniser's
     GLYPH_DISTORTIONS = 101
     GLYPH_BREAKING = 102

@@ -12,7 +12,7 @@ from planner.network import PlannerNetwork
 
 MAX_FRACTION = 0.05  # of the plans of WordNet's nouns that one component may stand in
 MAX_FRACTIONS: Mapping[str, float] = {"人": 0.07}  # a quarter of the particular nouns are people
-MAX_PAIR_FRACTION = 0.001  # of the plans of familiar nouns that may be one pair
+MAX_PAIR_FRACTION = 0.002  # of the plans of familiar nouns that may be one pair
 ROUNDS = 60
 STEP, PAIR_STEP = 0.05, 0.1  # by which a component or a pair of e times too many is held back further in each round
 

@@ -53,14 +53,13 @@ class GlossWords:
     by_gloss: tuple[tuple[int, ...], ...]
 
     @classmethod
-    def encode(cls, definitions: Sequence[str], encode: Encode, beside: Sequence[str] = ()) -> GlossWords:
-        """Encode the words that stand in two definitions or more; how rare they are, those `beside` say as well."""
+    def encode(cls, definitions: Sequence[str], encode: Encode) -> GlossWords:
+        """Encode the words that stand in two definitions or more."""
         texts = [dict.fromkeys(_content_words(definition)) for definition in definitions]
-        others = [set(_content_words(definition)) for definition in beside]
-        counts = Counter(word for words in [*texts, *others] for word in words)
+        counts = Counter(word for words in texts for word in words)
         kept = [word for word in dict.fromkeys(word for words in texts for word in words) if counts[word] >= 2]
         index = {word: number for number, word in enumerate(kept)}
-        rarity = [min(1.0, math.log((len(texts) + len(others)) / counts[word]) / RARE) for word in kept]
+        rarity = [min(1.0, math.log(len(texts) / counts[word]) / RARE) for word in kept]
         return cls(encode("words of glosses", kept), torch.tensor(rarity),
                    tuple(tuple(index[word] for word in words if word in index) for words in texts))
 
@@ -94,12 +93,9 @@ class NounTexts:
 
     @classmethod
     def encode(cls, nouns: Sequence[Synset], wordnet: WordNet, encoder: SentenceEncoder, folder: Path,
-               stop: StopSignals, beside: Sequence[Synset] = ()) -> NounTexts:
-        """Encode them, or find them in `folder`, where they are kept. Raises Stopped.
-
-        beside: nouns of which the glosses say with those of `nouns` how rare a word is.
-        """
-        encode = _kept(encoder, folder, stop)
+               stop: StopSignals) -> NounTexts:
+        """Encode them, or find them in `folder`, where they are kept. Raises Stopped."""
+        encode = kept(encoder, folder, stop)
         words = encode("words", [noun.words[0] for noun in nouns])
         glosses = encode("glosses", [f"{noun.words[0]}: {noun.definition}" for noun in nouns])
         above = sorted({wordnet.synsets[offset].words[0] for noun in nouns for offset in noun.hypernyms})
@@ -110,7 +106,7 @@ class NounTexts:
         more = [(number, word) for number, noun in enumerate(nouns) for word in noun.words[1:4]]
         return cls(words, glosses, F.normalize(hypernyms, dim=-1), encode("further words", [word for _, word in more]),
                    torch.tensor([number for number, _ in more], dtype=torch.long),
-                   GlossWords.encode([noun.definition for noun in nouns], encode, [noun.definition for noun in beside]))
+                   GlossWords.encode([noun.definition for noun in nouns], encode))
 
     def of(self, indices: Sequence[int]) -> NounTexts:
         """Those of some nouns, in their order."""
@@ -123,12 +119,9 @@ class NounTexts:
 
 @torch.no_grad()
 def dictionary_scores(network: PlannerNetwork, components: Components, nouns: Sequence[Synset], texts: NounTexts,
-                      wordnet: WordNet, categories: Categories, word_weight: float = 1.0) -> torch.Tensor:
-    """What the dictionary says of each noun, (N, components), divided by TAUGHT_SCALE.
-
-    word_weight: of the noun's word itself, beside GLOSS_WEIGHT.
-    """
-    scores = torch.cat([word_weight * network.own_terms(words) + GLOSS_WEIGHT * network.own_terms(glosses)
+                      wordnet: WordNet, categories: Categories) -> torch.Tensor:
+    """What the dictionary says of each noun, (N, components), divided by TAUGHT_SCALE."""
+    scores = torch.cat([network.own_terms(words) + GLOSS_WEIGHT * network.own_terms(glosses)
                         + HYPERNYM_WEIGHT * network.own_terms(hypernyms)
                         for words, glosses, hypernyms in zip(texts.words.split(2048), texts.glosses.split(2048),
                                                              texts.hypernyms.split(2048), strict=True)])
@@ -146,7 +139,7 @@ def _content_words(text: str) -> list[str]:
     return [word for word in re.findall(r"[a-z]{3,}", text) if word not in STOP_WORDS]
 
 
-def _kept(encoder: SentenceEncoder, folder: Path, stop: StopSignals) -> Encode:
+def kept(encoder: SentenceEncoder, folder: Path, stop: StopSignals) -> Encode:
     """An encoder that keeps what it encoded in `folder`, under a hash of the texts, and finds it there again."""
     def encode(title: str, texts: Sequence[str]) -> torch.Tensor:
         path = folder / f"embeddings-{hashlib.sha256(chr(0).join(texts).encode()).hexdigest()[:16]}.safetensors"

@@ -4,7 +4,7 @@
 2. With it and with the names of components, every noun of WordNet is scored: by itself, with its gloss, by its
    hypernyms, by each word of its gloss; and categories.tsv says what such things are written with. The sum is what a
    reader of the dictionary would say.
-3. A small network learns that sum from the word alone.
+3. A small network learns from the word alone that sum, and with it what labels.tsv says of the words that stand there.
 4. Components and pairs that would stand in too many plans are held back, and confidence is set to how often a
    component of that score fits a name of the development set.
 """
@@ -30,8 +30,9 @@ from dataset.rows import dataset_hash
 from planner.balance import balance, pair_penalties
 from planner.categories import Categories
 from planner.components import MIN_CHARACTERS, Components, collect_components, read_fits
-from planner.dictionary import NounTexts, dictionary_scores
+from planner.dictionary import NounTexts, dictionary_scores, kept
 from planner.exclusions import DEVELOPMENT, excluded_words, read_fitting
+from planner.labels import Label, read_labels
 from planner.network import PlannerNetwork, TermWeights, save_planner
 from planner.planner import Planner
 from planner.text import SentenceEncoder
@@ -40,6 +41,9 @@ from planner.wordnet import Synset, WordNet, find_wordnet
 PAIRS_OF = 12_000  # nouns, the most familiar, whose plans are to be kept apart
 UNPLANNED_FRACTION = 0.02  # of familiar nouns: of what is less sure than these, as most gibberish, nothing is planned
 INSTANCE_WEIGHT = 2.0  # of particular people and places in the loss: their words say least of them
+LABELS_WEIGHT = 0.1  # of the labels' loss beside the dictionary's
+LABELS_AT_ONCE = 256  # words beside a batch of 512 nouns
+RANK_WEIGHTS = (1.0, 0.8, 0.5, 0.4, 0.3)  # of a label's components, the best first
 
 
 @dataclass(frozen=True)
@@ -83,16 +87,18 @@ def train_planner(config: PlannerConfig, stop: StopSignals) -> dict[str, Any]:
     fit_kanji(network, components, encoder, captions, config.seed)
     everything = wordnet.names_of_things()  # encoded whole, so that other exclusions find it encoded
     texts = NounTexts.encode(everything, wordnet, encoder, config.output_dir, stop)
-    kept = [number for number, noun in enumerate(everything)
-            if excluded.isdisjoint(word.lower() for word in noun.words)]
-    nouns, texts = [everything[number] for number in kept], texts.of(kept)
+    allowed = [number for number, noun in enumerate(everything)
+               if excluded.isdisjoint(word.lower() for word in noun.words)]
+    nouns, texts = [everything[number] for number in allowed], texts.of(allowed)
     target = dictionary_scores(network, components, nouns, texts, wordnet, Categories.read(wordnet))
-    fit_wordnet(network, texts, target, nouns, config.seed)
+    labels = read_labels(wordnet, excluded)
+    embeddings = kept(encoder, config.output_dir, stop)("labels", [word for label in labels for word in label.words])
+    fit_words(network, texts, target, nouns, embeddings, labels_target(components, labels), config.seed)
     balance(network, components, texts.words)
     familiar = texts.words[wordnet.familiar(nouns, components.meanings.keys(), PAIRS_OF)]
     metadata = {"confidence": [1.0, 0.0], "min_confidence": 0.0,
                 "pair_penalties": pair_penalties(network, components, familiar), "components": len(components.forms),
-                "captions": len(captions), "nouns": len(nouns), "excluded_words": len(excluded),
+                "captions": len(captions), "nouns": len(nouns), "labels": len(labels), "excluded_words": len(excluded),
                 "dataset_sha256": dataset_hash(rows)}
     metadata |= measure(network, components, encoder, metadata, familiar)
     save_planner(config.output_dir / "weights", network, named, metadata)
@@ -121,23 +127,43 @@ def fit_kanji(network: PlannerNetwork, components: Components, encoder: Sentence
     _minimise(loss, network.kanji.parameters(), len(inputs), epochs, seed, 3e-3, 0.03, "real kanji", decays=False)
 
 
-def fit_wordnet(network: PlannerNetwork, texts: NounTexts, target: torch.Tensor, nouns: Sequence[Synset], seed: int,
-                epochs: int = 6) -> None:
-    """Train the small network to say from the word alone what the dictionary says, by mean squared error."""
+def labels_target(components: Components, labels: Sequence[Label]) -> torch.Tensor:
+    """What the network is to say of each word of each label: distributions over the components, (words, components)."""
+    rows = []
+    for label in labels:
+        row = torch.zeros(len(components.forms))
+        for form, weight in zip(label.forms, RANK_WEIGHTS, strict=False):
+            if (index := components.index(form)) is not None:
+                row[index] = weight
+        rows += [row / row.sum().clamp_min(1e-9)] * len(label.words)
+    return torch.stack(rows)
+
+
+def fit_words(network: PlannerNetwork, texts: NounTexts, target: torch.Tensor, nouns: Sequence[Synset],
+              labelled: torch.Tensor, labels: torch.Tensor, seed: int, epochs: int = 6) -> None:
+    """Train the small network: to say from the word alone what the dictionary says, and with it what labels say.
+
+    The dictionary by mean squared error, labels by cross-entropy of all that the network says. target: of each noun,
+    (N, components); labelled: embeddings (words, 384); labels: distributions (words, components).
+    """
     inputs = torch.cat([texts.words, texts.more])
     source = torch.cat([torch.arange(len(nouns)), texts.more_index])
     weights = torch.tensor([INSTANCE_WEIGHT if noun.is_instance else 1.0 for noun in nouns])[source]
+    rng = generator(seed, 0, Purpose.LABELS)
     with torch.no_grad():
         _start(network.hidden, seed, 1.0 / math.sqrt(inputs.shape[1]))
         network.wordnet.weight.zero_()
         network.wordnet.bias.copy_(target.mean(0))
+        own_terms = torch.cat([network.own_terms(batch) for batch in labelled.split(2048)])
 
     def loss(batch: torch.Tensor) -> torch.Tensor:
         errors = (network.taught(inputs[batch]) - target[source[batch]]) ** 2
-        return (errors.mean(1) * weights[batch]).mean()
+        some = torch.randint(len(labelled), (LABELS_AT_ONCE,), generator=rng)
+        scores = own_terms[some] + network.weights.wordnet * network.taught(labelled[some])
+        return (errors.mean(1) * weights[batch]).mean() + LABELS_WEIGHT * F.cross_entropy(scores, labels[some])
 
     parameters = [*network.hidden.parameters(), *network.wordnet.parameters()]
-    _minimise(loss, parameters, len(inputs), epochs, seed, 2e-3, 0.01, "WordNet", decays=True)
+    _minimise(loss, parameters, len(inputs), epochs, seed, 2e-3, 0.01, "words", decays=True)
 
 
 @torch.no_grad()

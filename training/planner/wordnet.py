@@ -116,12 +116,6 @@ class WordNet:
         senses = self.senses.get(word.lower(), ())
         return senses[int(number) - 1] if number.isdigit() and 1 <= int(number) <= len(senses) else None
 
-    def with_entries(self, entries: Sequence[Synset]) -> WordNet:
-        """These nouns and further ones, which are the first that their words mean."""
-        senses = {word.lower(): (one.offset, *self.senses.get(word.lower(), ())) for one in entries
-                  for word in one.words}
-        return WordNet(self.synsets | {one.offset: one for one in entries}, self.senses | senses, self.counts)
-
     def with_all_words(self, words: Iterable[str]) -> set[str]:
         """The words, lower case, and all other words of their synsets, in whatever sense."""
         found = {word.lower() for word in words}

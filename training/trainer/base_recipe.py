@@ -59,8 +59,8 @@ SCORED_PROMPTS = (
     "⿰ water 水, city 邑", "⿰ ear 耳, mouth 口", "⿱ hair 髟, towel 巾", "⿱ roof 宀, eye 目",
     "⿰ skeleton 骨, leg 足", "⿰ say 言, brush 聿", "⿰ fire 火, gate 門", "⿱ rice 米, eat 食",
     "⿰ fish 魚, sword 刀", "⿰ horse 馬, run 走", "⿰ car 車, thread 糸", "⿰ meat 肉, sword 刀")
-# Constant rates until a cooldown, so that a phase can be prolonged. `words` has none: the moving average that it hands on
-# is as good as cooled, and the next phase would heat it again.
+# Constant rates until a cooldown, so that a phase can be prolonged. `words` has none: the moving average that it hands
+# on is as good as cooled, and the next phase would heat it again.
 _SHARED = {"lr_scheduler": "constant_with_warmup", "ema_decay": 0.999, "component_caption_fraction": 0.65,
            "validation_prompts": (*EXAMPLE_PROMPTS, *SCORED_PROMPTS), "score_samples": True}
 PHASES = {
