@@ -67,7 +67,7 @@ PHASES = {
     # Words: what kanji mean, how they are built. Muon, at a higher rate than fine-tuning's; noisy timesteps, where the
     # caption decides.
     "words": Phase({
-        "optimizer": "muon", "learning_rate": 1e-3, "max_train_steps": 5_000, "train_batch_size": 96,
+        "optimizer": "muon", "learning_rate": 1e-3, "max_train_steps": 4_500, "train_batch_size": 96,
         "lr_warmup_steps": 100, "composed_fraction": 0.6,
         "component_caption_fraction": 0.5, "checkpointing_steps": 250, "validation_steps": 500}),
     # Components: many pairs of them, and the timesteps in which they are lost.
