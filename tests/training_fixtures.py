@@ -61,7 +61,7 @@ def save_base(folder: Path, kind: str = "sd1", channels: int = 3) -> Path:
         eos_token_id=75))
     unet = small_unet(kind, width)
     vae = AutoencoderKL(
-        in_channels=channels, out_channels=channels, latent_channels=4, block_out_channels=(8, 16), norm_num_groups=8,
+        in_channels=channels, out_channels=channels, latent_channels=4, block_out_channels=(16, 32), norm_num_groups=8,
         down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, sample_size=32)
     schedule = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
     scheduler = (PNDMScheduler(skip_prk_steps=True, set_alpha_to_one=False, **schedule) if kind == "sd1" else

@@ -171,7 +171,7 @@ def test_a_run_draws_what_its_recogniser_likes_better(bench: Path, tmp_path: Pat
     pipelines = {0.0: load_pipeline(str(bench / "sd1"))}
     for weight in (1e-6, 30.0):
         config = config_of(bench, tmp_path / f"run-{weight}", extra_data_dir=(extra,), extra_fraction=0.9,
-                           reward_model=folder, reward_weight=weight, max_train_steps=20, learning_rate=1e-3,
+                           reward_model=folder, reward_weight=weight, max_train_steps=20, learning_rate=2e-3,
                            lr_scheduler="constant", use_ema=False)
         ended = run_main(config, tmp_path / "log")
         assert ended.status == 0, ended.output
