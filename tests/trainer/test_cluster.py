@@ -98,7 +98,8 @@ def environment_with(commands_folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["accelerate", pytest.param("torchrun", marks=pytest.mark.variant), "srun"])
+@pytest.mark.parametrize("launcher", [
+    "accelerate", *(pytest.param(other, marks=pytest.mark.variant) for other in ("torchrun", "srun"))])
 def test_what_the_page_has_for_two_machines_trains_as_one_process_does(
         launcher: str, bench: Path, losses_of_one_process: list[float], tmp_path: Path) -> None:
     machines, started = [machine(tmp_path / f"machine-{rank}", bench) for rank in range(MACHINES)], []

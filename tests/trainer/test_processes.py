@@ -58,7 +58,7 @@ def assert_same_learning(one: Path, two: Path) -> None:
         assert all((weight - weights[1][key]).abs().max() < 2e-4 for key, weight in weights[0].items())
 
 
-@pytest.mark.parametrize(("batch", "accumulation"), [(4, 1), (2, 2)])
+@pytest.mark.parametrize(("batch", "accumulation"), [pytest.param(4, 1, marks=pytest.mark.variant), (2, 2)])
 def test_two_processes_make_the_updates_that_one_makes(batch: int, accumulation: int, bench: Path,
                                                        tmp_path: Path) -> None:
     """Of the same samples under the same flags: more GPUs shorten a run, and learn the same."""
@@ -68,7 +68,8 @@ def test_two_processes_make_the_updates_that_one_makes(batch: int, accumulation:
     assert_same_learning(tmp_path / "one", tmp_path / "two")
 
 
-@pytest.mark.parametrize("batch", [4, 2], ids=["one batch", "accumulated"])
+@pytest.mark.parametrize("batch", [pytest.param(4, id="one batch", marks=pytest.mark.variant),
+                                   pytest.param(2, id="accumulated")])
 def test_gradients_lie_in_the_buckets_in_which_they_are_shared(batch: int, bench: Path, tmp_path: Path) -> None:
     """And not beside them, which would cost 4 bytes a weight."""
     def watch(rank: int) -> None:
@@ -92,7 +93,8 @@ def test_gradients_lie_in_the_buckets_in_which_they_are_shared(batch: int, bench
         assert all(int(count) <= 4 and size == "1.00" for count, size in found), found
 
 
-@pytest.mark.parametrize("precision", ["no", "fp16"])  # torch has bf16 between GPUs alone: test_gpu.py
+@pytest.mark.parametrize(  # torch has bf16 between GPUs alone: test_gpu.py
+    "precision", [pytest.param("no", marks=pytest.mark.variant), "fp16"])
 def test_gradients_are_shared_in_the_precision_that_is_asked_for(precision: str, bench: Path, tmp_path: Path) -> None:
     """All of them, once an update. What is learned stays near, but is no longer the same to rounding."""
     def watch(_rank: int) -> None:
