@@ -2,7 +2,7 @@
 
 Three terms are added: the likeness of the words to a component's names; a linear layer that real kanji taught (what
 means this is written with that), as the log-odds over how often the component stands anywhere; and a small network that
-WordNet taught: what would be said of the words, had their gloss and hypernyms been read.
+WordNet and labels taught: what would be said of the words, had their gloss and hypernyms been read or had they a label.
 """
 
 from __future__ import annotations
