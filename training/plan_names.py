@@ -1,6 +1,6 @@
 """Plan new characters for the words of the world: dataExtraction/names.jsonl.
 
-    python training/plan_names.py --train_data_dir data/kanji --output dataExtraction/names.jsonl     # some minutes
+    python training/plan_names.py --train_data_dir data/kanji --output dataExtraction/names.jsonl     # a minute
 
 The words are those of planner/labels.tsv, each with two of its components that have room for each other and that few
 other words have. What the score asks is left out. generate.py looks words up in the file first, and

@@ -97,7 +97,7 @@ def test_a_label_s_components_come_before_what_the_network_says() -> None:
 def test_no_pair_is_planned_that_exists_that_is_held_out_or_that_many_words_have(tmp_path: Path) -> None:
     planner = load_small_planner(tmp_path / "planner")
     labels = [Label((f"Quay {number}",), ("口", "十", "二", "人")) for number in range(10)]
-    rows = list(plan_rows(planner, labels, torch.zeros(10, 4), frozenset(["人口"])))
+    rows = list(plan_rows(planner, labels, frozenset(["人口"])))
     assert [forms_of(row) for row in rows] == ["二口"] * 6 + ["二十"] * 4, "口十 is a kanji, 人口 is held out"
 
 

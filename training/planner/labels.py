@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
+from planner.components import Components
 from planner.wordnet import WordNet
 from planner.words import looked_up
 
@@ -19,6 +20,12 @@ class Label:
 
     words: tuple[str, ...]
     forms: tuple[str, ...]
+
+    def by_rank(self, components: Components, values: Sequence[float]) -> Iterator[tuple[int, float]]:
+        """The index of each of its components, with the value of its rank; those that are not known are left out."""
+        for form, value in zip(self.forms, values, strict=False):
+            if (index := components.index(form)) is not None:
+                yield index, value
 
 
 def read_labels(wordnet: WordNet, excluded: Set[str], path: Path = LABELS) -> list[Label]:

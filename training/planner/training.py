@@ -132,9 +132,8 @@ def labels_target(components: Components, labels: Sequence[Label]) -> torch.Tens
     rows = []
     for label in labels:
         row = torch.zeros(len(components.forms))
-        for form, weight in zip(label.forms, RANK_WEIGHTS, strict=False):
-            if (index := components.index(form)) is not None:
-                row[index] = weight
+        for index, weight in label.by_rank(components, RANK_WEIGHTS):
+            row[index] = weight
         rows += [row / row.sum().clamp_min(1e-9)] * len(label.words)
     return torch.stack(rows)
 
