@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from common.errors import UserError
 from planner.exclusions import DEVELOPMENT, PLANS, WILD, read_prompts
 from planner.labels import LABELS, Label, read_labels
-from planner.names import forms_of, labelled, plan_rows
+from planner.names import forms_of, plan_rows
 from planner.planner import NAMES_FILE, Planner
 from planner.training import labels_target
 from planner.wordnet import WordNet
@@ -78,7 +79,7 @@ def test_a_label_of_which_a_name_is_excluded_is_left_out(tmp_path: Path, wordnet
 @pytest.mark.parametrize("line", ["Quay", "Quay\t", "Quay\t口", "Quay\t口口", "Quay\t口十\t", "\t口十",
                                   "Quay\t口十\tWhere ships lie\tmore", "Quay|\t口十"])
 def test_a_line_that_is_no_label_is_named(line: str, tmp_path: Path, wordnet: WordNet) -> None:
-    with pytest.raises(ValueError, match=r"labels\.tsv line 3: "):
+    with pytest.raises(UserError, match=r"labels\.tsv line 3: "):
         read_labels(wordnet, frozenset(), table(tmp_path, line))
 
 
@@ -89,9 +90,14 @@ def test_what_is_learned_of_a_label_is_a_distribution_for_each_of_its_words() ->
     assert target[2].tolist() == [0.0, 0.0, 0.0, 1.0], "a form that this planner does not have is left out"
 
 
-def test_a_label_s_components_come_before_what_the_network_says() -> None:
-    scores = labelled(components(), Label(("Quay",), ("人", "象", "口")), torch.tensor([1.0, 9.0, 2.0, -5.0]))
-    assert scores.argsort(descending=True).tolist() == [3, 0, 1, 2]
+def test_pairs_of_a_label_come_before_those_that_the_network_adds(tmp_path: Path) -> None:
+    pairs = load_small_planner(tmp_path / "planner").fitting_pairs
+
+    def ranked(*scores: torch.Tensor) -> list[set[str]]:
+        return [{"口十二人"[one.first], "口十二人"[one.second]} for one in pairs.ranked_of_fitting("人象口", *scores)]
+
+    assert ranked() == [{"人", "口"}], "象 is not known"
+    assert ranked(torch.tensor([1.0, 9.0, 2.0, -5.0]))[:3] == [{"人", "口"}, {"人", "十"}, {"人", "二"}]
 
 
 def test_no_pair_is_planned_that_exists_that_is_held_out_or_that_many_words_have(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from planner.exclusions import DEVELOPMENT, PLANS, WILD, read_fitting, read_prompts
+from planner.labels import read_fitting_forms
 from planner.names import MAX_SHARED
 from planner.plan import Plan, PlannedComponent
 from planner.planner import NAMES_FILE, PLANNER_WEIGHTS, Planner, PlannerError, _halves
@@ -96,6 +97,17 @@ def test_words_are_looked_up_by_their_other_names_and_in_the_plural(rows: list[d
     assert planner.plans(row["also"][0])[0].forms == {one["form"] for one in row["components"]}
     assert planner.plans("guitars")[0].forms == planner.plans("the guitar")[0].forms == planner.plans("guitar")[0].forms
     assert planner.plans("guitars")[0].source == "names"
+
+
+def test_further_plans_of_a_word_are_of_what_is_known_to_fit_it(rows: list[dict]) -> None:
+    planner, fitting = Planner.load(), read_fitting_forms()
+    several = [row for row in rows if len(fitting[row["word"].lower()]) > 3][::200]
+    assert len(several) > 50
+    for row in several:
+        first, *further = planner.plans(row["word"], count=4, novel=True)
+        assert first.forms == {one["form"] for one in row["components"]}
+        assert all(plan.forms <= set(fitting[row["word"].lower()]) for plan in further[:1])
+        assert not planner.components.unplanned_pairs & {"".join(sorted(plan.forms)) for plan in further}
 
 
 @pytest.mark.parametrize("words", ["water horse", "Water and Horse", "horse  water"])

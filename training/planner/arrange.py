@@ -17,6 +17,11 @@ FIT_WEIGHT = 0.3  # of the log-probability that the two stand in their slots, be
 UNFIT = 2.0  # taken from it where they have no room for each other: half of these are drawn, of others nine in ten
 ALIKE_WEIGHT = 0.5  # taken for each 1 of the likeness of two names beyond ALIKE: sword and blade say one thing
 ALIKE = 0.5
+# Of components that are known to fit, in their order: above all that the network says. What fits the words is known
+# then, so that what fits the other component counts less than beside the network's scores; for want of room, UNFIT
+# times the weight, another is taken for the second, but hardly for the first.
+RANK_SCORES = (20.0, 18.0, 17.0, 16.0, 15.0)
+FITTING_FIT_WEIGHT, FITTING_UNFIT = 0.1, 25.0
 MIN_SLOT_PROBABILITY = 1e-3  # of a slot in which no kanji has the component
 DEFAULT_STROKES = 6  # of a component whose strokes are not known in its slot
 
@@ -101,6 +106,16 @@ class PairTable:
         """The pairs that are to be planned for scores (N,), the best first, each arranged."""
         worth, pairs = self.best(scores[None])
         return self._arranged(worth[0], pairs[0].tolist())
+
+    def ranked_of_fitting(self, forms: Iterable[str], scores: torch.Tensor | None = None) -> Iterator[Arrangement]:
+        """The pairs of components that are known to fit, given the best first, the best of them first.
+
+        With `scores` (N,) those come after them that other components make.
+        """
+        scores = torch.full((len(self.components.forms),), -math.inf) if scores is None else scores.clone()
+        for index, score in self.components.by_rank(forms, RANK_SCORES):
+            scores[index] = score
+        return self.ranked(scores)
 
     def ranked_of_halves(self, scores: torch.Tensor) -> Iterator[Arrangement]:
         """The pairs of which one is to fit one half of some words and the other the other, the best first.

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 
 from planner.arrange import PairTable
 from planner.components import Components
 from planner.network import PlannerNetwork
 
-MAX_FRACTION = 0.05  # of the plans of WordNet's nouns that one component may stand in
-MAX_FRACTIONS: Mapping[str, float] = {"人": 0.07}  # a quarter of the particular nouns are people
-MAX_PAIR_FRACTION = 0.002  # of the plans of familiar nouns that may be one pair
+MAX_FRACTION = 0.04  # of the plans of WordNet's nouns that one component may stand in
+MAX_PAIR_FRACTION = 0.0015  # of the plans of familiar nouns that may be one pair
 ROUNDS = 60
 STEP, PAIR_STEP = 0.05, 0.1  # by which a component or a pair of e times too many is held back further in each round
 
 
 @torch.no_grad()
-def balance(network: PlannerNetwork, components: Components, embeddings: torch.Tensor) -> None:
+def balance(network: PlannerNetwork, embeddings: torch.Tensor) -> None:
     """Hold components back that are among the best two of too many of the embeddings (N, 384)."""
-    allowed = torch.tensor([MAX_FRACTIONS.get(form, MAX_FRACTION) for form in components.forms])
     network.balance.zero_()
     scores = torch.cat([network(batch) for batch in embeddings[::8].split(2048)])
     for _ in range(ROUNDS):
         best = (scores - network.balance).topk(min(2, scores.shape[1])).indices.flatten()
         fraction = torch.bincount(best, minlength=scores.shape[1]) / len(scores)
-        network.balance += STEP * (fraction / allowed).clamp_min(1.0).log()
+        network.balance += STEP * (fraction / MAX_FRACTION).clamp_min(1.0).log()
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence, Set
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -71,6 +71,12 @@ class Components:
     @cached_property
     def _indices(self) -> dict[str, int]:
         return {form: index for index, form in enumerate(self.forms)}
+
+    def by_rank(self, forms: Iterable[str], values: Iterable[float]) -> Iterator[tuple[int, float]]:
+        """The index of each of some forms, with the value of its rank; forms that are not known are left out."""
+        for form, value in zip(forms, values, strict=False):
+            if (index := self.index(form)) is not None:
+                yield index, value
 
     def name(self, form: str) -> str:
         """What captions call a meaning form; "" of one that has no name."""

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from common.files import write_text
 from common.stop_signals import StopSignals
 from dataset.captioned_folder import read_dataset
-from planner.arrange import Arrangement, PairTable, plan_of
-from planner.components import Components
+from planner.arrange import Arrangement, plan_of
 from planner.exclusions import excluded_words, held_out_pair_forms
 from planner.labels import Label, read_labels
 from planner.planner import NAMES_FILE, PLANNER_WEIGHTS, Planner
 from planner.wordnet import WordNet, find_wordnet
 
 MAX_SHARED = 6  # words that may have the same two components: a bicycle is no car
-RANK_SCORES = (20.0, 18.0, 17.0, 16.0, 15.0)  # of a label's components, above all that the network says
-FIT_WEIGHT = 0.1  # what fits the word is known here, what fits the other counts less than for the network
-UNFIT = 25.0  # times FIT_WEIGHT: for room another is taken for the second, but hardly for the first
 
 
 @dataclass(frozen=True)
@@ -68,9 +62,8 @@ def plan_rows(planner: Planner, labels: Sequence[Label], forbidden: frozenset[st
     """A row of the file for each label: its best pair that is no held-out one and that few of the others have."""
     taken: Counter[str] = Counter()
     components = planner.components
-    pairs = planner.pair_table(FIT_WEIGHT, penalties={}, unfit=UNFIT)  # MAX_SHARED keeps words apart
     for label in tqdm(labels, desc="planning", unit="word"):
-        for arrangement in arrangements(planner, pairs, label):
+        for arrangement in arrangements(planner, label):
             plan = plan_of(label.words[0], components, arrangement, [1.0] * len(components.forms), "names")
             pair = "".join(sorted(plan.forms))
             if taken[pair] < MAX_SHARED and pair not in forbidden:
@@ -82,19 +75,10 @@ def plan_rows(planner: Planner, labels: Sequence[Label], forbidden: frozenset[st
                 break
 
 
-def arrangements(planner: Planner, pairs: PairTable, label: Label) -> Iterator[Arrangement]:
+def arrangements(planner: Planner, label: Label) -> Iterator[Arrangement]:
     """The pairs of a label, the best first; then, needed by one word in a hundred, those that the network adds."""
-    unsaid = torch.full((len(planner.components.forms),), -math.inf)
-    yield from pairs.ranked(labelled(planner.components, label, unsaid))
-    yield from pairs.ranked(labelled(planner.components, label, planner.scores(label.words[:1])[0]))
-
-
-def labelled(components: Components, label: Label, scores: torch.Tensor) -> torch.Tensor:
-    """Scores (components,) in which those of a label come before all others, in its order."""
-    scores = scores.clone()
-    for index, score in label.by_rank(components, RANK_SCORES):
-        scores[index] = score
-    return scores
+    yield from planner.fitting_pairs.ranked_of_fitting(label.forms)
+    yield from planner.fitting_pairs.ranked_of_fitting(label.forms, planner.scores(label.words[:1])[0])
 
 
 def forms_of(row: dict[str, Any]) -> str:

@@ -19,8 +19,9 @@ import torch
 from common.errors import UserError
 from common.paths import TRAINING_DIR
 from dataset.captions import LAYOUT_NAMES
-from planner.arrange import FIT_WEIGHT, UNFIT, PairTable, best_arrangement, plan_of, strokes_in
+from planner.arrange import FITTING_FIT_WEIGHT, FITTING_UNFIT, PairTable, best_arrangement, plan_of, strokes_in
 from planner.components import Components
+from planner.labels import read_fitting_forms
 from planner.network import PlannerNetwork, load_planner
 from planner.plan import SLOTS_OF_LAYOUT, Plan, PlannedComponent
 from planner.text import SentenceEncoder
@@ -28,6 +29,8 @@ from planner.words import looked_up
 
 PLANNER_WEIGHTS = TRAINING_DIR / "planner_weights"
 NAMES_FILE = TRAINING_DIR.parent / "dataExtraction" / "names.jsonl"
+# Of components that are known to fit, in their order: each two of them are a good plan, see planning.GOOD_PLAN.
+RANK_CONFIDENCES = (1.0, 1.0, 0.9, 0.8, 0.8)
 MAX_GIVEN = 2  # components of a plan of one's own
 MAX_OF_KANJI = 2  # of an existing kanji: of 20 known and held-out ones with more, none was drawn with all of them
 # What may stand between the names of two components.
@@ -55,7 +58,6 @@ class Planner:
         self.network, self.named, self.components = network, named, named.only_planned()
         self.metadata, self.names = metadata, names
         self._encoder: SentenceEncoder | None = None
-        self._pairs: PairTable | None = None
 
     @classmethod
     def load(cls, folder: Path = PLANNER_WEIGHTS, names: Path | None = NAMES_FILE) -> Planner:
@@ -140,14 +142,28 @@ class Planner:
         return [Plan(text, tuple(map(PlannedComponent, forms, names, slots)), strokes, "kanji")]
 
     def _of_names(self, words: str, text: str, novel: bool) -> list[Plan]:
-        """The plan of names.jsonl, with the strokes of its components as far as they are known."""
+        """The plan of names.jsonl, with the strokes of its components as far as they are known, and what fits too."""
         known = next((plan for key in looked_up(text) if (plan := self.names.get(key))), None)
-        indices = [] if known is None else [self.named.index(one.form) for one in known.components]
-        if known is None or (novel and (len(indices) == 1 or self._exists(indices))):
+        if known is None:
             return []
+        indices = [self.named.index(one.form) for one in known.components]
         strokes = known.strokes or sum(strokes_in(self.named, index, one.slot) for one, index in zip(
             known.components, indices, strict=True) if index is not None)
-        return [Plan(words, known.components, strokes, "names")]
+        is_kanji = len(indices) == 1 or self._exists(indices)
+        own = [] if novel and is_kanji else [Plan(words, known.components, strokes, "names")]
+        return own + self._of_fitting(words, self._fitting.get(known.words.lower(), ""))
+
+    def _of_fitting(self, words: str, forms: str) -> list[Plan]:
+        """The plans of two components that are both known to fit, the best first."""
+        confidences = [0.0] * len(self.components.forms)
+        for index, confidence in self.components.by_rank(forms, RANK_CONFIDENCES):
+            confidences[index] = confidence
+        return [plan_of(words, self.components, arrangement, confidences, "names")
+                for arrangement in self.fitting_pairs.ranked_of_fitting(forms)]
+
+    @cached_property
+    def _fitting(self) -> dict[str, str]:
+        return read_fitting_forms()
 
     def _of_components(self, words: str, text: str) -> list[Plan]:
         """The plans of words that name two components one after the other, maybe with JOINTS between."""
@@ -201,16 +217,15 @@ class Planner:
         return [plan_of(words, self.components, arrangement, confidences, "network")
                 for arrangement in itertools.islice(ranked, count)]
 
-    @property
+    @cached_property
     def pairs(self) -> PairTable:
-        """What two components are worth together."""
-        if self._pairs is None:
-            self._pairs = self.pair_table(FIT_WEIGHT, self.metadata.get("pair_penalties", {}))
-        return self._pairs
+        """What two components are worth together beside the network's scores."""
+        return PairTable(self.components, self.network.first_name_likeness(), self.metadata.get("pair_penalties", {}))
 
-    def pair_table(self, fit_weight: float, penalties: Mapping[str, float], unfit: float = UNFIT) -> PairTable:
-        """What two components are worth together where how usual they are side by side, and unfit, counts so much."""
-        return PairTable(self.components, self.network.first_name_likeness(), penalties, fit_weight, unfit)
+    @cached_property
+    def fitting_pairs(self) -> PairTable:
+        """What two components are worth together that are known to fit; how many words have them is no matter."""
+        return PairTable(self.components, self.network.first_name_likeness(), {}, FITTING_FIT_WEIGHT, FITTING_UNFIT)
 
     def confidences(self, scores: torch.Tensor) -> list[float]:
         """How sure each component of scores (components,) is to fit, 0 to 1."""

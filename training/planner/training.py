@@ -39,7 +39,7 @@ from planner.text import SentenceEncoder
 from planner.wordnet import Synset, WordNet, find_wordnet
 
 PAIRS_OF = 12_000  # nouns, the most familiar, whose plans are to be kept apart
-UNPLANNED_FRACTION = 0.02  # of familiar nouns: of what is less sure than these, as most gibberish, nothing is planned
+UNPLANNED_FRACTION = 0.03  # of familiar nouns: of what is less sure than these, as most gibberish, nothing is planned
 INSTANCE_WEIGHT = 2.0  # of particular people and places in the loss: their words say least of them
 LABELS_WEIGHT = 0.1  # of the labels' loss beside the dictionary's
 LABELS_AT_ONCE = 256  # words beside a batch of 512 nouns
@@ -94,7 +94,7 @@ def train_planner(config: PlannerConfig, stop: StopSignals) -> dict[str, Any]:
     labels = read_labels(wordnet, excluded)
     embeddings = kept(encoder, config.output_dir, stop)("labels", [word for label in labels for word in label.words])
     fit_words(network, texts, target, nouns, embeddings, labels_target(components, labels), config.seed)
-    balance(network, components, texts.words)
+    balance(network, texts.words)
     familiar = texts.words[wordnet.familiar(nouns, components.meanings.keys(), PAIRS_OF)]
     metadata = {"confidence": [1.0, 0.0], "min_confidence": 0.0,
                 "pair_penalties": pair_penalties(network, components, familiar), "components": len(components.forms),
@@ -132,7 +132,7 @@ def labels_target(components: Components, labels: Sequence[Label]) -> torch.Tens
     rows = []
     for label in labels:
         row = torch.zeros(len(components.forms))
-        for index, weight in label.by_rank(components, RANK_WEIGHTS):
+        for index, weight in components.by_rank(label.forms, RANK_WEIGHTS):
             row[index] = weight
         rows += [row / row.sum().clamp_min(1e-9)] * len(label.words)
     return torch.stack(rows)
