@@ -50,21 +50,37 @@ def figures(said: str) -> tuple[float, int, int]:
     return float(error), int(wrong), int(hollow)
 
 
-def test_strokes_of_a_kanjis_width_are_served_and_nothing_is_said(vae: AutoencoderKL, tmp_path: Path) -> None:
-    assert what_to_say(vae, drawn(tmp_path, "white", "black", 4), TINY) is None
-    assert what_to_say(vae, icons(tmp_path, 3.5), TINY) is None
+@pytest.mark.parametrize(("paper", "ink", "width"), [("white", "black", 4), ("white", "black", 24),
+                                                     ("black", "white", 4)],
+                         ids=["a kanji's width", "solid bars", "white on black"])
+def test_of_black_and_white_strokes_nothing_is_said(paper: str, ink: str, width: int, vae: AutoencoderKL,
+                                                    tmp_path: Path) -> None:
+    assert what_to_say(vae, drawn(tmp_path, paper, ink, width), TINY) is None
 
 
-def test_icons_that_come_back_hollow_are_told_by_that_where_little_of_their_ink_is_wrong(
-        vae: AutoencoderKL, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pen", [3.5, 9.0, 20.0])
+def test_of_icons_of_any_pen_nothing_is_said(pen: float, vae: AutoencoderKL, tmp_path: Path) -> None:
+    assert what_to_say(vae, icons(tmp_path, pen), TINY) is None
+
+
+def test_what_comes_back_hollow_is_told_by_that_where_little_of_the_ink_is_wrong(
+        vae: AutoencoderKL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode = vae.decode
+
+    def hollow_inside(latents: torch.Tensor) -> SimpleNamespace:
+        redrawn = decode(latents).sample
+        paper = torch.nn.functional.max_pool2d((redrawn > -0.9).float(), 7, stride=1, padding=3)
+        return SimpleNamespace(sample=torch.where(paper == 0, 0.0, redrawn))
+
+    monkeypatch.setattr(vae, "decode", hollow_inside)
     error, wrong, hollow = figures(what_to_say(vae, icons(tmp_path, 9.0), TINY))
     assert 0.0 < error < 0.1 and wrong <= 100 * MAX_WRONG
     assert hollow > 2 * 100 * MAX_HOLLOW > 100 * KANJI.hollow
 
 
-@pytest.mark.parametrize(("paper", "ink", "width"), [("white", "black", 1), ("white", "black", 24),
-                                                     ("black", "white", 4)],
-                         ids=["hairlines", "solid bars", "white on black"])
+@pytest.mark.parametrize(("paper", "ink", "width"), [("white", "black", 1), ("white", "gray", 24),
+                                                     ("gray", "black", 4)],
+                         ids=["hairlines", "grey bars", "black on grey"])
 def test_what_comes_out_wrong_is_said_with_the_figure_and_the_way_out(
         paper: str, ink: str, width: int, vae: AutoencoderKL, tmp_path: Path) -> None:
     said = what_to_say(vae, drawn(tmp_path, paper, ink, width), replace(TINY, train_data_dir=tmp_path))

@@ -37,10 +37,10 @@ class Redrawing:
     """Of the pixels of ink, the fraction that lies within a line or shape and comes back paler by PALER; 0 to 1."""
 
 
-KANJI = Redrawing(0.008, 0.03, 0.0)  # the shipped weights', over 64 held-out kanji of 128 px
-# From here on it shows. Each sees what the other does not: lines of 1 px, which are lost, have nothing within them, and
-# icons with lines of 9 px (Lucide's: an error of 0.037) are 11 % wrong but 9 % hollow. Icons of 3.5 px, a kanji's pen,
-# are 3 % wrong, and less than 0.1 % hollow; of 6, 7 and 8 px 0, 1 and 4 %.
+KANJI = Redrawing(0.007, 0.03, 0.0)  # the shipped weights', over 64 held-out kanji of 128 px
+# From here on it shows. Lines of 1 px are 32 % wrong, grey shapes 68 %. Icons with lines of 3.5 to 26 px are 1 to 4 %
+# wrong and nothing of them is hollow: that is for autoencoders that saw one pen alone, as the one before, which left
+# 9 % of icons with lines of 9 px hollow.
 MAX_WRONG, MAX_HOLLOW = 0.12, 0.03
 
 
@@ -68,8 +68,8 @@ def what_to_say(vae: AutoencoderKL, rows: Sequence[Row], config: TrainConfig) ->
     if found.wrong <= MAX_WRONG and found.hollow <= MAX_HOLLOW:
         return None
     command = shlex.join(["python", "training/train_base.py", "--train_data_dir", str(config.train_data_dir)])
-    return (f"{config.train_data_dir}: the embedded base's autoencoder, made for kanji, redraws these pictures with a "
-            f"mean absolute error of {found.error:.3f} on [-1, 1], {found.wrong:.0%} of their ink, and leaves "
-            f"{found.hollow:.0%} of it hollow (kanji: {KANJI.error:g}, {KANJI.wrong:.0%}, {KANJI.hollow:.0%}). What is "
-            f"drawn will look no better. To train an autoencoder and a UNet on them from scratch: {command} "
+    return (f"{config.train_data_dir}: the embedded base's autoencoder, made for kanji and line art, redraws these "
+            f"pictures with a mean absolute error of {found.error:.3f} on [-1, 1], {found.wrong:.0%} of their ink, and "
+            f"leaves {found.hollow:.0%} of it hollow (kanji: {KANJI.error:g}, {KANJI.wrong:.0%}, {KANJI.hollow:.0%}). "
+            f"What is drawn will look no better. To train an autoencoder and a UNet on them from scratch: {command} "
             "--output_dir NEW_FOLDER")
