@@ -29,7 +29,7 @@ from planner.words import looked_up
 
 PLANNER_WEIGHTS = TRAINING_DIR / "planner_weights"
 NAMES_FILE = TRAINING_DIR.parent / "dataExtraction" / "names.jsonl"
-# Of components that are known to fit, in their order: each two of them are a good plan, see planning.GOOD_PLAN.
+# Of components that are known to fit, in their order: any two but the last two of five are a good plan (GOOD_PLAN).
 RANK_CONFIDENCES = (1.0, 1.0, 0.9, 0.8, 0.8)
 MAX_GIVEN = 2  # components of a plan of one's own
 MAX_OF_KANJI = 2  # of an existing kanji: of 20 known and held-out ones with more, none was drawn with all of them
